@@ -1,0 +1,3 @@
+"""What happened, and how it travels."""
+
+from __future__ import annotations

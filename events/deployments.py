@@ -1,0 +1,47 @@
+"""Deployments: the moves of a version of an environment."""
+
+from __future__ import annotations
+
+from events.event import Event
+
+
+class _DeploymentFact(Event):
+    """What every deployment event says."""
+
+    deployment_id: str
+    environment_id: str
+    number: int
+
+
+class DeploymentCreated(_DeploymentFact, type="deployment.created"):
+    """A commit is to be deployed."""
+
+    commit_sha: str
+    ref: str
+
+
+class DeploymentBuilding(_DeploymentFact, type="deployment.building"):
+    """Its build runs."""
+
+
+class DeploymentDeploying(_DeploymentFact, type="deployment.deploying"):
+    """Its artifact exists; instances are wanted."""
+
+
+class DeploymentActivated(_DeploymentFact, type="deployment.activated"):
+    """Enough instances are ready; the routes are to point at it."""
+
+
+class DeploymentSuperseded(_DeploymentFact, type="deployment.superseded"):
+    """A newer deployment took its place."""
+
+
+class DeploymentFailed(_DeploymentFact, type="deployment.failed"):
+    """It will never serve; the previous version still does."""
+
+    code: str
+    detail: str
+
+
+class DeploymentCancelled(_DeploymentFact, type="deployment.cancelled"):
+    """A newer commit or a person stopped it before it served."""

@@ -1,0 +1,103 @@
+"""Instances: what a node is to run, what it reports, and what became of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from events.event import Event
+from events.states import InstanceState
+
+
+class InstanceSpec(BaseModel):
+    """Everything a node needs to run one instance; travels over the API, never in an event.
+
+    Attributes:
+        generation: fencing number; a report for another generation is ignored.
+        want: `running`, or `stopped` once `stop_after` has passed.
+        command: run by `sh -c` in /app; must listen on $PORT.
+        health_path: GET on it must answer 2xx or 3xx within `health_timeout_seconds` of the start.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    instance_id: str
+    deployment_id: str
+    project_id: str
+    generation: int
+    want: Literal["running", "stopped"]
+    stop_after: datetime | None
+    artifact_digest: str
+    artifact_size: int
+    command: str
+    env: dict[str, str]
+    health_path: str
+    health_timeout_seconds: float
+
+
+class DesiredState(BaseModel):
+    """The whole set that a node is to run; whatever is not in it must stop."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    node_id: str
+    instances: list[InstanceSpec]
+
+
+class InstanceReported(Event, type="instance.reported"):
+    """A node's word on one of its instances. Data, not authority: the control plane checks it.
+
+    `sequence` grows with every report of a node, across restarts of its agent.
+    """
+
+    instance_id: str
+    node_id: str
+    generation: int
+    sequence: int
+    state: InstanceState
+    host: str | None = None
+    port: int | None = None
+    code: str | None = None
+    detail: str | None = None
+    exit_code: int | None = None
+
+
+class _InstanceFact(Event):
+    """What every instance event says."""
+
+    instance_id: str
+    deployment_id: str
+    environment_id: str
+
+
+class InstanceCreated(_InstanceFact, type="instance.created"):
+    """Wanted, not yet placed."""
+
+
+class InstanceReady(_InstanceFact, type="instance.ready"):
+    """It answers its health check and may get traffic."""
+
+
+class InstanceUnready(_InstanceFact, type="instance.unready"):
+    """It stopped answering and was restarted; it may get no traffic."""
+
+
+class InstanceFailed(_InstanceFact, type="instance.failed"):
+    """It did not come up, or ended."""
+
+    code: str
+    detail: str
+
+
+class InstanceDraining(_InstanceFact, type="instance.draining"):
+    """It gets no new traffic and will stop."""
+
+
+class InstanceStopped(_InstanceFact, type="instance.stopped"):
+    """Its process is gone."""
+
+
+class InstanceLost(_InstanceFact, type="instance.lost"):
+    """Its node is gone."""

@@ -1,0 +1,118 @@
+"""Life cycles: which status may follow which. Rows, events and handlers use these enums; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, TypeVar
+
+from zeitwork.errors import IllegalMove
+
+
+class DeploymentState(StrEnum):
+    """A version of an environment, from commit to traffic and out again."""
+
+    QUEUED = "queued"
+    BUILDING = "building"
+    DEPLOYING = "deploying"
+    ACTIVE = "active"
+    SUPERSEDED = "superseded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+
+
+class BuildState(StrEnum):
+    """One attempt to turn a commit into an artifact."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class InstanceState(StrEnum):
+    """One running copy of a deployment."""
+
+    PENDING = "pending"
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    LOST = "lost"
+
+
+class NodeState(StrEnum):
+    """A machine that runs instances."""
+
+    JOINING = "joining"
+    READY = "ready"
+    DRAINING = "draining"
+    SUSPECT = "suspect"
+    LOST = "lost"
+    GONE = "gone"
+
+
+class DeliveryState(StrEnum):
+    """What became of a webhook delivery."""
+
+    RECEIVED = "received"
+    PROCESSED = "processed"
+    IGNORED = "ignored"
+
+
+_D, _B, _I, _N, _W = DeploymentState, BuildState, InstanceState, NodeState, DeliveryState
+_State = TypeVar("_State", DeploymentState, BuildState, InstanceState, NodeState, DeliveryState)
+
+MOVES: Final[Mapping[StrEnum, frozenset[StrEnum]]] = {
+    _D.QUEUED: frozenset({_D.BUILDING, _D.DEPLOYING, _D.FAILED, _D.CANCELLED, _D.SUPERSEDED}),
+    _D.BUILDING: frozenset({_D.DEPLOYING, _D.FAILED, _D.CANCELLED, _D.SUPERSEDED}),
+    _D.DEPLOYING: frozenset({_D.ACTIVE, _D.FAILED, _D.CANCELLED, _D.SUPERSEDED}),
+    _D.ACTIVE: frozenset({_D.SUPERSEDED, _D.STOPPED}),
+    _D.SUPERSEDED: frozenset(),
+    _D.FAILED: frozenset(),
+    _D.CANCELLED: frozenset(),
+    _D.STOPPED: frozenset(),
+    _B.QUEUED: frozenset({_B.RUNNING, _B.FAILED, _B.CANCELLED}),
+    _B.RUNNING: frozenset({_B.SUCCEEDED, _B.FAILED, _B.CANCELLED}),
+    _B.SUCCEEDED: frozenset(),
+    _B.FAILED: frozenset(),
+    _B.CANCELLED: frozenset(),
+    _I.PENDING: frozenset({_I.STARTING, _I.READY, _I.DRAINING, _I.STOPPED, _I.FAILED, _I.LOST}),
+    _I.STARTING: frozenset({_I.READY, _I.DRAINING, _I.STOPPED, _I.FAILED, _I.LOST}),
+    _I.READY: frozenset({_I.STARTING, _I.DRAINING, _I.STOPPED, _I.FAILED, _I.LOST}),
+    _I.DRAINING: frozenset({_I.STOPPED, _I.FAILED, _I.LOST}),
+    _I.STOPPED: frozenset(),
+    _I.FAILED: frozenset({_I.STOPPED}),
+    _I.LOST: frozenset({_I.STOPPED}),
+    _N.JOINING: frozenset({_N.READY, _N.LOST, _N.GONE}),
+    _N.READY: frozenset({_N.DRAINING, _N.SUSPECT, _N.LOST, _N.GONE}),
+    _N.DRAINING: frozenset({_N.READY, _N.LOST, _N.GONE}),
+    _N.SUSPECT: frozenset({_N.READY, _N.LOST, _N.GONE}),
+    _N.LOST: frozenset({_N.READY, _N.GONE}),
+    _N.GONE: frozenset(),
+    _W.RECEIVED: frozenset({_W.PROCESSED, _W.IGNORED}),
+    _W.PROCESSED: frozenset(),
+    _W.IGNORED: frozenset(),
+}
+
+
+def allowed(current: _State, target: _State) -> bool:
+    return target in MOVES[current]
+
+
+def check(current: _State, target: _State) -> None:
+    """Let a legal move pass.
+
+    Raises:
+        IllegalMove: the state machine does not know this move.
+    """
+    if not allowed(current, target):
+        raise IllegalMove(f"{type(current).__name__} cannot move from {current} to {target}")
+
+
+def terminal(state: _State) -> bool:
+    """True where no move leads on."""
+    return not MOVES[state]

@@ -1,0 +1,102 @@
+"""The wiring table: event type → subject → stream. Nobody writes a subject string elsewhere.
+
+Facts: `zw.evt.<partition>.<aggregate>.<event>.<project>.<id>`; work:
+`zw.job.<kind>.<class>.<project>.<id>`. The partition is a stable hash of the project (0 to 15), so
+that one project's facts stay in one partition. Tokens are ids or fixed words, never user text.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from events import builds, deployments, github, instances, nodes, organisations, projects, routes
+from events.envelope import NO_PROJECT, Envelope
+from events.event import Event
+
+PARTITIONS = 16
+JobClass = Literal["production", "preview"]
+
+FACTS: Final[frozenset[type[Event]]] = frozenset(
+    {
+        builds.BuildCancelled,
+        builds.BuildFailed,
+        builds.BuildStarted,
+        builds.BuildSucceeded,
+        deployments.DeploymentActivated,
+        deployments.DeploymentBuilding,
+        deployments.DeploymentCancelled,
+        deployments.DeploymentCreated,
+        deployments.DeploymentDeploying,
+        deployments.DeploymentFailed,
+        deployments.DeploymentSuperseded,
+        github.PushReceived,
+        instances.InstanceCreated,
+        instances.InstanceDraining,
+        instances.InstanceFailed,
+        instances.InstanceLost,
+        instances.InstanceReady,
+        instances.InstanceReported,
+        instances.InstanceStopped,
+        instances.InstanceUnready,
+        nodes.NodeDesiredChanged,
+        nodes.NodeJoined,
+        nodes.NodeLost,
+        nodes.NodeReady,
+        nodes.NodeSuspect,
+        organisations.OrganisationCreated,
+        projects.ProjectCreated,
+        routes.RouteChanged,
+        routes.RouteRemoved,
+    }
+)
+JOBS: Final[Mapping[type[Event], str]] = {builds.BuildRequested: "build"}
+
+WAKE_OUTBOX: Final = "zw.wake.outbox"
+HEARTBEATS: Final = "zw.node.*.hb"
+
+
+def of(envelope: Envelope, *, job_class: JobClass = "production") -> str:
+    """The subject that an event is published on."""
+    event = type(envelope.data)
+    project = envelope.project_id or NO_PROJECT
+    if event in JOBS:
+        return f"zw.job.{JOBS[event]}.{job_class}.{project}.{envelope.subject}"
+    if event in FACTS:
+        aggregate, _, what = event.event_type.partition(".")
+        spot = partition(project)
+        return f"zw.evt.{spot}.{aggregate}.{what}.{project}.{envelope.subject}"
+    raise LookupError(f"{event.__name__} has no line in events/subjects.py")
+
+
+def facts(event: type[Event], *, project: str = "*", subject: str = "*") -> str:
+    """The filter for one fact, for a subscription."""
+    aggregate, _, what = event.event_type.partition(".")
+    return f"zw.evt.*.{aggregate}.{what}.{project}.{subject}"
+
+
+def jobs(event: type[Event], job_class: JobClass) -> str:
+    """The filter for one kind of work in one class."""
+    return f"zw.job.{JOBS[event]}.{job_class}.>"
+
+
+def partition(key: str) -> int:
+    return zlib.crc32(key.encode()) % PARTITIONS
+
+
+def redrive(durable: str) -> str:
+    return f"zw.redrive.{durable}.>"
+
+
+def dead_letter(stream: str, durable: str, reason: str) -> str:
+    return f"zw.dlq.{stream}.{durable}.{reason}"
+
+
+def heartbeat(node_id: str) -> str:
+    return f"zw.node.{node_id}.hb"
+
+
+def log(kind: Literal["build", "instance"], id_: str) -> str:
+    """Log lines of one build or instance, in ZW_LOGS."""
+    return f"zw.log.{kind}.{id_}"

@@ -1,0 +1,3 @@
+"""Runs instances on one machine; has no database."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Carries visitors' requests to instances; reads, never writes."""
+
+from __future__ import annotations

@@ -1,0 +1,175 @@
+"""Every setting of every process, by section, validated at start.
+
+Order: arguments, then environment (`ZEITWORK_DATABASE_URL`, nested with two underscores:
+`ZEITWORK_API__PORT`), then defaults. Unknown `ZEITWORK_` variables are refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from zeitwork.errors import InvalidSettings
+
+ENV_PREFIX = "ZEITWORK_"
+
+
+class Section(BaseModel):
+    """A group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ApiSettings(Section):
+    """The REST API, the webhook intake, the outbox relay."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    ops_port: int = 9080
+
+
+class ConsumersSettings(Section):
+    """Handlers, builds and reconcilers."""
+
+    ops_host: str = "127.0.0.1"
+    ops_port: int = 9081
+    build_slots: int = Field(2, ge=1, description="builds at once in this process")
+    build_timeout_seconds: float = 900.0
+    build_memory_mib: int = 2048
+
+
+class ProxySettings(Section):
+    """The edge."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    ops_host: str = "127.0.0.1"
+    ops_port: int = 9082
+    reuse_port: bool = Field(default=False, description="let several proxies share the port")
+
+
+class NodeSettings(Section):
+    """The agent that runs instances."""
+
+    name: str = "local"
+    address: str = Field("127.0.0.1", description="where the proxy reaches instances")
+    ops_host: str = "127.0.0.1"
+    ops_port: int = 9083
+    api_url: str = "http://127.0.0.1:8080"
+    port_range: tuple[int, int] = (20000, 29999)
+    sandbox: Literal["auto", "off"] = "auto"
+    keep_instances: bool = Field(
+        default=True,
+        description="leave instances running when the agent stops, to adopt them later",
+    )
+    heartbeat_seconds: float = 5.0
+
+
+class Settings(BaseSettings):
+    """All settings; each process reads its own section."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    environment: Literal["development", "staging", "production", "test"] = "development"
+    data_dir: Path = Field(
+        default_factory=lambda: state_dir()  # noqa: PLW0108 - defined below
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+
+    database_url: SecretStr = SecretStr("postgresql://zeitwork@127.0.0.1:5432/zeitwork")
+    nats_url: SecretStr = SecretStr("nats://127.0.0.1:4222")
+    cache_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+
+    api_token: SecretStr = SecretStr("")
+    node_token: SecretStr = SecretStr("")
+    github_webhook_secret: SecretStr = SecretStr("")
+
+    base_domain: str = Field("localhost", description="projects live at NAME.base_domain")
+    public_url: str = Field(
+        "http://localhost:8000", description="scheme and port that visitors use"
+    )
+    health_timeout_seconds: float = Field(60.0, description="an instance must be ready within")
+    drain_seconds: float = Field(
+        5.0, description="an instance that lost its routes keeps running for this long"
+    )
+
+    api: ApiSettings = ApiSettings()
+    consumers: ConsumersSettings = ConsumersSettings()
+    proxy: ProxySettings = ProxySettings()
+    node: NodeSettings = NodeSettings()
+
+
+def load(**overrides: Any) -> Settings:
+    """Settings from environment and `overrides`.
+
+    Raises:
+        InvalidSettings: an unknown variable or a value that does not fit; the message names it.
+    """
+    _refuse_unknown(Settings)
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors(include_url=False, include_input=False)
+        )
+        raise InvalidSettings(f"Settings are not usable: {problems}") from error
+
+
+def _refuse_unknown(model: type[BaseSettings]) -> None:
+    known = set(_variables(model, ENV_PREFIX))
+    # The client's own variables (cli/client.py) share the prefix.
+    known |= {f"{ENV_PREFIX}API_URL"}
+    for name in os.environ:
+        if name.startswith(ENV_PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise InvalidSettings(f"Unknown setting {name}.{hint}")
+
+
+def _variables(model: type[BaseModel], prefix: str) -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        names.append(f"{prefix}{name.upper()}")
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            names += _variables(annotation, f"{prefix}{name.upper()}__")
+    return names
+
+
+def environment(name: str) -> str | None:
+    """A variable that is not ours (OTEL_…, NO_COLOR); ours are fields of Settings."""
+    return os.environ.get(name)
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """The environment for a child of ours: this process's, changed by `extra`."""
+    return {**os.environ, **extra}
+
+
+def search_path() -> str:
+    """PATH, for finding programs to run inside builds."""
+    return os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+
+
+def find_program(name: str) -> str | None:
+    return shutil.which(name, path=search_path())
+
+
+def state_dir() -> Path:
+    """The user's state directory for Zeitwork (XDG base directory specification)."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "zeitwork"

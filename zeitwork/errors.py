@@ -1,0 +1,238 @@
+"""The one error tree. The class carries code, status, category and whether a retry may help.
+
+ZeitworkError
+├── InvalidInput            400 invalid_input
+│   ├── MalformedBody       400 malformed_body
+│   └── InvalidSettings     400 invalid_settings
+├── Unauthenticated         401 unauthenticated
+│   └── BadSignature        401 bad_signature
+├── NotFound                404 not_found
+├── MethodNotAllowed        405 method_not_allowed
+├── Conflict                409 conflict
+│   └── IllegalMove         409 illegal_move
+├── BodyTooLarge            413 body_too_large
+├── BuildFailed             422 build_failed
+│   ├── SourceUnavailable   422 source_unavailable
+│   ├── NothingDetected     422 nothing_detected
+│   ├── BuildCommandFailed  422 build_command_failed
+│   └── BuildTimedOut       422 build_timed_out
+├── InstanceFailed          422 instance_failed
+│   ├── StartCommandExited  422 start_command_exited
+│   └── HealthCheckFailed   422 health_check_failed
+├── ProgramFailed           500 program_failed
+├── ArtifactCorrupt         502 artifact_corrupt
+├── Unavailable             503 unavailable
+│   ├── BrokerUnavailable   503 broker_unavailable
+│   ├── DatabaseUnavailable 503 database_unavailable
+│   ├── CacheUnavailable    503 cache_unavailable
+│   └── HostUnsupported     503 host_unsupported
+└── TimedOut                504 timed_out
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Category(StrEnum):
+    """Who has to act."""
+
+    CALLER = "caller"
+    APPLICATION = "application"
+    PLATFORM = "platform"
+
+
+class ZeitworkError(Exception):
+    """Base of every error that Zeitwork raises on purpose.
+
+    The message is shown to people: it says what happened and what to do, and holds no secret.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    category: ClassVar[Category] = Category.PLATFORM
+    retryable: ClassVar[bool] = False
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class InvalidInput(ZeitworkError):
+    """The request cannot be understood or breaks a rule of its fields."""
+
+    code = "invalid_input"
+    status = 400
+    category = Category.CALLER
+
+
+class MalformedBody(InvalidInput):
+    """The body is not the JSON it should be."""
+
+    code = "malformed_body"
+
+
+class InvalidSettings(InvalidInput):
+    """The configuration of this process is unusable."""
+
+    code = "invalid_settings"
+
+
+class Unauthenticated(ZeitworkError):
+    """No credential, or one that is not valid."""
+
+    code = "unauthenticated"
+    status = 401
+    category = Category.CALLER
+
+
+class BadSignature(Unauthenticated):
+    """The webhook's signature is missing or does not match its body."""
+
+    code = "bad_signature"
+
+
+class NotFound(ZeitworkError):
+    """There is no such thing, or the caller may not know of it."""
+
+    code = "not_found"
+    status = 404
+    category = Category.CALLER
+
+
+class MethodNotAllowed(ZeitworkError):
+    """The path exists, the method does not."""
+
+    code = "method_not_allowed"
+    status = 405
+    category = Category.CALLER
+
+
+class Conflict(ZeitworkError):
+    """The state of the thing does not allow this."""
+
+    code = "conflict"
+    status = 409
+    category = Category.CALLER
+
+
+class IllegalMove(Conflict):
+    """A state machine does not know this move."""
+
+    code = "illegal_move"
+
+
+class BodyTooLarge(ZeitworkError):
+    """The body is larger than this endpoint takes."""
+
+    code = "body_too_large"
+    status = 413
+    category = Category.CALLER
+
+
+class BuildFailed(ZeitworkError):
+    """The repository did not become an artifact."""
+
+    code = "build_failed"
+    status = 422
+    category = Category.APPLICATION
+
+
+class SourceUnavailable(BuildFailed):
+    """The commit could not be fetched."""
+
+    code = "source_unavailable"
+
+
+class NothingDetected(BuildFailed):
+    """No builder knows what this repository is."""
+
+    code = "nothing_detected"
+
+
+class BuildCommandFailed(BuildFailed):
+    """A command of the build ended with an error."""
+
+    code = "build_command_failed"
+
+
+class BuildTimedOut(BuildFailed):
+    """The build took longer than it may."""
+
+    code = "build_timed_out"
+
+
+class InstanceFailed(ZeitworkError):
+    """The application did not come up."""
+
+    code = "instance_failed"
+    status = 422
+    category = Category.APPLICATION
+
+
+class StartCommandExited(InstanceFailed):
+    """The start command ended instead of serving."""
+
+    code = "start_command_exited"
+
+
+class HealthCheckFailed(InstanceFailed):
+    """The application runs but never answered its health check."""
+
+    code = "health_check_failed"
+
+
+class ProgramFailed(ZeitworkError):
+    """A program that Zeitwork runs for itself ended with an error."""
+
+    code = "program_failed"
+
+
+class ArtifactCorrupt(ZeitworkError):
+    """The bytes of an artifact do not match its digest."""
+
+    code = "artifact_corrupt"
+    status = 502
+    retryable = True
+
+
+class Unavailable(ZeitworkError):
+    """Something that this process depends on is away; trying again may help."""
+
+    code = "unavailable"
+    status = 503
+    retryable = True
+
+
+class BrokerUnavailable(Unavailable):
+    """NATS does not answer."""
+
+    code = "broker_unavailable"
+
+
+class DatabaseUnavailable(Unavailable):
+    """PostgreSQL does not answer."""
+
+    code = "database_unavailable"
+
+
+class CacheUnavailable(Unavailable):
+    """Valkey does not answer."""
+
+    code = "cache_unavailable"
+
+
+class HostUnsupported(Unavailable):
+    """This machine lacks something that the operation needs."""
+
+    code = "host_unsupported"
+    retryable = False
+
+
+class TimedOut(ZeitworkError):
+    """The deadline passed; the outcome is unknown."""
+
+    code = "timed_out"
+    status = 504
+    retryable = True

@@ -1,0 +1,72 @@
+"""Every Prometheus metric of the product, in one file. No ids as labels."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+
+WEBHOOK_DELIVERIES = Counter(
+    "zeitwork_webhook_deliveries",
+    "Webhook deliveries by outcome",
+    ["event", "outcome"],
+    registry=REGISTRY,
+)
+API_REQUESTS = Histogram(
+    "zeitwork_api_request_seconds",
+    "Time to answer an API request",
+    ["method", "route", "status"],
+    registry=REGISTRY,
+)
+OUTBOX_PUBLISHED = Counter(
+    "zeitwork_outbox_published", "Events moved from outbox to JetStream", registry=REGISTRY
+)
+OUTBOX_DEPTH = Gauge("zeitwork_outbox_depth", "Events not yet published", registry=REGISTRY)
+OUTBOX_OLDEST = Gauge(
+    "zeitwork_outbox_oldest_age_seconds", "Age of the oldest unpublished event", registry=REGISTRY
+)
+HANDLED = Histogram(
+    "zeitwork_handler_seconds",
+    "Time a handler took, by outcome (done, later, drop, retry, dead)",
+    ["durable", "outcome"],
+    registry=REGISTRY,
+)
+BUILD_SECONDS = Histogram(
+    "zeitwork_build_seconds",
+    "Time of a build step",
+    ["step"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
+    registry=REGISTRY,
+)
+DEPLOYMENTS = Counter(
+    "zeitwork_deployments", "Deployments by how they ended", ["outcome"], registry=REGISTRY
+)
+NODE_INSTANCES = Gauge(
+    "zeitwork_node_instances", "Instances on this node by state", ["state"], registry=REGISTRY
+)
+EDGE_REQUESTS = Counter(
+    "zeitwork_edge_requests", "Visitors' requests", ["code_class"], registry=REGISTRY
+)
+EDGE_SECONDS = Histogram(
+    "zeitwork_edge_request_seconds", "Time to the upstream's response head", registry=REGISTRY
+)
+EDGE_REFUSALS = Counter(
+    "zeitwork_edge_refusals",
+    "Requests the edge answered itself, by code",
+    ["code"],
+    registry=REGISTRY,
+)
+EDGE_ROUTES = Gauge("zeitwork_edge_routes", "Hosts in the routing table", registry=REGISTRY)
+LOOP_ROUNDS = Counter(
+    "zeitwork_loop_rounds", "Rounds of background loops", ["loop", "outcome"], registry=REGISTRY
+)
+
+
+def exposition() -> tuple[bytes, str]:
+    """The registry in Prometheus' text format, and its content type."""
+    return generate_latest(REGISTRY), CONTENT_TYPE_LATEST

@@ -1,0 +1,161 @@
+"""Run programs: bounded time and output, lines as they come, and no process left behind.
+
+Every child leads a session of its own, so that a kill reaches the whole group; a sandboxed child
+also leads a pid namespace, whose end takes the rest with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zeitwork import clock
+from zeitwork.errors import HostUnsupported, ProgramFailed, TimedOut
+
+OnLine = Callable[[str], Awaitable[None] | None]
+_MAX_LINE_BYTES = 16 * 1024
+_KILL_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """How a program ended; `output` holds stdout and stderr, cut at the limit."""
+
+    returncode: int
+    output: str
+    seconds: float
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    on_line: OnLine | None = None,
+    max_output: int = 1024 * 1024,
+    pass_fds: Sequence[int] = (),
+) -> Completed:
+    """Run to the end; stdout and stderr are one stream.
+
+    Args:
+        timeout: seconds; then the whole tree is killed.
+        on_line: called with each line without its end; lines are cut at 16 KiB.
+        max_output: bytes kept in `Completed.output`; lines still reach `on_line` afterwards.
+
+    Raises:
+        HostUnsupported: the program does not exist.
+        TimedOut: it took longer.
+    """
+    started = clock.monotonic()
+    process = await start(argv, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, pass_fds=pass_fds)
+    kept: list[str] = []
+    try:
+        async with asyncio.timeout(timeout):
+            await _read(process, kept, on_line, max_output)
+            returncode = await process.wait()
+    except TimeoutError as error:
+        raise TimedOut(f"{Path(argv[0]).name} did not end within {timeout:g} s") from error
+    finally:
+        await kill_tree(process)
+    return Completed(returncode, "\n".join(kept), clock.monotonic() - started)
+
+
+async def check(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Run one of our own programs; its output.
+
+    Raises:
+        ProgramFailed: it ended with an error; the message holds the end of its output.
+    """
+    done = await run(argv, timeout=timeout, cwd=cwd, env=env)
+    if done.returncode != 0:
+        tail = done.output[-2000:].strip()
+        raise ProgramFailed(f"{Path(argv[0]).name} ended with {done.returncode}: {tail}")
+    return done.output
+
+
+async def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdout: int | None = None,
+    pass_fds: Sequence[int] = (),
+) -> asyncio.subprocess.Process:
+    """Start a program in a session of its own; stderr joins stdout, stdin is empty.
+
+    Raises:
+        HostUnsupported: the program does not exist or cannot be executed.
+    """
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            cwd=cwd,
+            env=env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=asyncio.subprocess.STDOUT if stdout is not None else None,
+            start_new_session=True,
+            pass_fds=tuple(pass_fds),
+            limit=_MAX_LINE_BYTES,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        raise HostUnsupported(f"cannot run {argv[0]}: {error.strerror}") from error
+
+
+async def stop(process: asyncio.subprocess.Process, *, grace: float) -> int:
+    """SIGTERM to the leader, SIGKILL to the group after `grace` seconds; the exit code."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), grace)
+    await kill_tree(process)
+    return process.returncode if process.returncode is not None else -signal.SIGKILL
+
+
+async def kill_tree(process: asyncio.subprocess.Process) -> None:
+    """SIGKILL to the child's whole group, and wait for the child; nothing when it has ended."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await asyncio.wait_for(process.wait(), _KILL_GRACE_SECONDS)
+
+
+async def _read(
+    process: asyncio.subprocess.Process, kept: list[str], on_line: OnLine | None, max_output: int
+) -> None:
+    assert process.stdout is not None  # noqa: S101 - we asked for the pipe
+    size = 0
+    async for line in _lines(process.stdout):
+        if size < max_output:
+            kept.append(line)
+            size += len(line) + 1
+        if on_line is not None:
+            pending = on_line(line)
+            if pending is not None:
+                await pending
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    buffer = b""
+    while chunk := await stream.read(_MAX_LINE_BYTES):
+        buffer += chunk
+        *whole, buffer = buffer.split(b"\n")
+        if len(buffer) >= _MAX_LINE_BYTES:
+            whole.append(buffer)
+            buffer = b""
+        for line in whole:
+            yield line[:_MAX_LINE_BYTES].rstrip(b"\r").decode("utf-8", "replace")
+    if buffer:
+        yield buffer.decode("utf-8", "replace")

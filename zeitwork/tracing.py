@@ -1,0 +1,67 @@
+"""OpenTelemetry: spans always, exported when OTEL_EXPORTER_OTLP_ENDPOINT is set.
+
+W3C `traceparent` travels in NATS headers and HTTP headers through `inject` and `continued`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import propagate, trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from zeitwork import __version__
+
+SpanKind = trace.SpanKind
+
+
+def configure(*, service: str, endpoint: str | None) -> TracerProvider:
+    """Install the tracer of this process; the exporter is imported only when there is a target."""
+    provider = TracerProvider(
+        resource=Resource.create(
+            {"service.name": f"zeitwork-{service}", "service.version": __version__}
+        )
+    )
+    if endpoint:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return provider
+
+
+@contextmanager
+def span(
+    name: str, *, kind: SpanKind = SpanKind.INTERNAL, **attributes: Any
+) -> Iterator[trace.Span]:
+    """A span round a block; an exception marks it as failed."""
+    tracer = trace.get_tracer("zeitwork", __version__)
+    with tracer.start_as_current_span(name, kind=kind, attributes=attributes) as active:
+        yield active
+
+
+@contextmanager
+def continued(
+    headers: Mapping[str, str], name: str, *, kind: SpanKind = SpanKind.CONSUMER, **attributes: Any
+) -> Iterator[trace.Span]:
+    """A span whose parent is the trace in `headers`, or a new trace without one."""
+    parent = propagate.extract({key.lower(): value for key, value in headers.items()})
+    tracer = trace.get_tracer("zeitwork", __version__)
+    with tracer.start_as_current_span(
+        name, context=parent, kind=kind, attributes=attributes
+    ) as active:
+        yield active
+
+
+def inject(headers: MutableMapping[str, str]) -> None:
+    """Write the current `traceparent` into `headers`."""
+    propagate.inject(headers)
+
+
+def current_trace_id() -> str | None:
+    context = trace.get_current_span().get_span_context()
+    return format(context.trace_id, "032x") if context.is_valid else None

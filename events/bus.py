@@ -8,10 +8,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from events import streams
 from events.envelope import Envelope
+from zeitwork.errors import BodyTooLarge, InvalidInput, Unavailable
+
+_RESERVED_BYTES = 256  # of each message, for headers that a driver adds
+
+
+class StreamFull(Unavailable):
+    """A stream is at its limit; there is room again when its consumers have caught up."""
+
+    code = "stream_full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +52,15 @@ class Bus(Protocol):
     """A broker with persistent streams and fire-and-forget signals."""
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """Store messages in order, all or none; return when the broker has them on disk.
+        """Store messages in order; return when the broker has them on disk.
+
+        Neighbours that go to the same stream are stored all or none (runs of up to 1000). A message
+        whose id was stored before changes nothing, nor does a job that is still queued.
 
         Raises:
+            BodyTooLarge: a message exceeds the limit of its stream; nothing was stored.
             BrokerUnavailable: the outcome is unknown; publishing again with the same ids is safe.
-            StreamFull: the stream refuses more; nothing was stored.
+            StreamFull: the stream refuses more; publishing again later is safe.
         """
 
     async def signal(self, subject: str, data: bytes = b"") -> None:
@@ -70,3 +84,28 @@ class Bus(Protocol):
 
     async def ready(self) -> str | None:
         """None when connected, else the reason why not."""
+
+
+def addressed(message: Message) -> tuple[streams.Stream, Message]:
+    """The stream that takes a message, and the message as it may travel.
+
+    Headers that steer a broker (`Nats-…`) are dropped: those of a received message say what was
+    done with it, and would be done again.
+
+    Raises:
+        BodyTooLarge: the stream does not take messages of this size.
+        InvalidInput: no stream takes the subject.
+    """
+    try:
+        stream = streams.holding(message.subject)
+    except LookupError as error:
+        raise InvalidInput(f"{error}; add one to events/streams.py") from error
+    headers = {
+        name: value
+        for name, value in message.headers.items()
+        if not name.lower().startswith("nats-")
+    }
+    size = len(message.data) + sum(len(name) + len(value) + 4 for name, value in headers.items())
+    if size + _RESERVED_BYTES > stream.max_msg_size:
+        raise BodyTooLarge(f"a message of {size} bytes is more than {stream.name} takes")
+    return stream, replace(message, headers=headers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from events.event import Event
 
 
-class _DeploymentFact(Event):
+class DeploymentFact(Event):
     """What every deployment event says."""
 
     deployment_id: str
@@ -13,35 +13,39 @@ class _DeploymentFact(Event):
     number: int
 
 
-class DeploymentCreated(_DeploymentFact, type="deployment.created"):
+class DeploymentCreated(DeploymentFact, type="deployment.created"):
     """A commit is to be deployed."""
 
     commit_sha: str
     ref: str
 
 
-class DeploymentBuilding(_DeploymentFact, type="deployment.building"):
+class DeploymentBuilding(DeploymentFact, type="deployment.building"):
     """Its build runs."""
 
 
-class DeploymentDeploying(_DeploymentFact, type="deployment.deploying"):
+class DeploymentDeploying(DeploymentFact, type="deployment.deploying"):
     """Its artifact exists; instances are wanted."""
 
 
-class DeploymentActivated(_DeploymentFact, type="deployment.activated"):
+class DeploymentActivated(DeploymentFact, type="deployment.activated"):
     """Enough instances are ready; the routes are to point at it."""
 
 
-class DeploymentSuperseded(_DeploymentFact, type="deployment.superseded"):
+class DeploymentSuperseded(DeploymentFact, type="deployment.superseded"):
     """A newer deployment took its place."""
 
 
-class DeploymentFailed(_DeploymentFact, type="deployment.failed"):
+class DeploymentFailed(DeploymentFact, type="deployment.failed"):
     """It will never serve; the previous version still does."""
 
     code: str
     detail: str
 
 
-class DeploymentCancelled(_DeploymentFact, type="deployment.cancelled"):
+class DeploymentCancelled(DeploymentFact, type="deployment.cancelled"):
     """A newer commit or a person stopped it before it served."""
+
+
+class DeploymentStopped(DeploymentFact, type="deployment.stopped"):
+    """A person stopped it; nothing serves in its place."""

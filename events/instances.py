@@ -17,6 +17,7 @@ class InstanceSpec(BaseModel):
     Attributes:
         generation: fencing number; a report for another generation is ignored.
         want: `running`, or `stopped` once `stop_after` has passed.
+        path: directories of the artifact (relative to /app) to put before the system's PATH.
         command: run by `sh -c` in /app; must listen on $PORT.
         health_path: GET on it must answer 2xx or 3xx within `health_timeout_seconds` of the start.
     """
@@ -33,6 +34,7 @@ class InstanceSpec(BaseModel):
     artifact_size: int
     command: str
     env: dict[str, str]
+    path: tuple[str, ...] = ()
     health_path: str
     health_timeout_seconds: float
 
@@ -64,7 +66,7 @@ class InstanceReported(Event, type="instance.reported"):
     exit_code: int | None = None
 
 
-class _InstanceFact(Event):
+class InstanceFact(Event):
     """What every instance event says."""
 
     instance_id: str
@@ -72,32 +74,32 @@ class _InstanceFact(Event):
     environment_id: str
 
 
-class InstanceCreated(_InstanceFact, type="instance.created"):
+class InstanceCreated(InstanceFact, type="instance.created"):
     """Wanted, not yet placed."""
 
 
-class InstanceReady(_InstanceFact, type="instance.ready"):
+class InstanceReady(InstanceFact, type="instance.ready"):
     """It answers its health check and may get traffic."""
 
 
-class InstanceUnready(_InstanceFact, type="instance.unready"):
+class InstanceUnready(InstanceFact, type="instance.unready"):
     """It stopped answering and was restarted; it may get no traffic."""
 
 
-class InstanceFailed(_InstanceFact, type="instance.failed"):
+class InstanceFailed(InstanceFact, type="instance.failed"):
     """It did not come up, or ended."""
 
     code: str
     detail: str
 
 
-class InstanceDraining(_InstanceFact, type="instance.draining"):
+class InstanceDraining(InstanceFact, type="instance.draining"):
     """It gets no new traffic and will stop."""
 
 
-class InstanceStopped(_InstanceFact, type="instance.stopped"):
+class InstanceStopped(InstanceFact, type="instance.stopped"):
     """Its process is gone."""
 
 
-class InstanceLost(_InstanceFact, type="instance.lost"):
+class InstanceLost(InstanceFact, type="instance.lost"):
     """Its node is gone."""

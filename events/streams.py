@@ -1,7 +1,8 @@
 """JetStream streams and durables as data. `events/topology.py` makes the server match.
 
-Limits keep every queue bounded. `max_deliver` is two above `attempts`, so that the handler's
-runtime, not the server, ends the life of a message.
+Limits keep every queue bounded. The server delivers without end (`max_deliver` is unlimited): the
+handlers' runtime alone counts attempts and ends the life of a message, because only it can tell a
+failed attempt from one that was put off.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream; ages and windows in seconds, sizes in bytes, 0 means no such limit."""
+    """A stream; ages and windows in seconds, sizes in bytes, 0 means no such limit.
+
+    Attributes:
+        atomic: takes batches that are stored whole or not at all (ADR-50).
+        counter: each subject holds a sum; a message adds to it (ADR-49).
+        deny_delete: single messages cannot be removed; history stays what it was.
+    """
 
     name: str
     description: str
@@ -35,6 +42,14 @@ class Stream:
     max_msg_size: int = MAX_EVENT_BYTES
     duplicate_window: float = 2 * _MINUTE
     compression: bool = False
+    atomic: bool = False
+    counter: bool = False
+    deny_delete: bool = False
+
+    @property
+    def discards_new_per_subject(self) -> bool:
+        """True where a subject that is at its limit refuses the next message."""
+        return self.discard == "new" and self.max_msgs_per_subject > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +58,8 @@ class Durable:
 
     Attributes:
         ack_wait: seconds until an unacknowledged message comes again; handlers beat at a third.
-        attempts: deliveries until the message goes to the dead letters.
+        attempts: failed or crashed handlings until the message goes to the dead letters.
+        deferrals: times that handlers may answer `Later` until it goes there too.
         delays: seconds before the second, third … attempt; the last one repeats.
         deadline: seconds that one handling may take in all.
     """
@@ -54,13 +70,10 @@ class Durable:
     filters: tuple[str, ...]
     ack_wait: float = 30.0
     attempts: int = 6
+    deferrals: int = 60
     delays: tuple[float, ...] = (1.0, 5.0, 15.0, 30.0, 60.0)
     max_ack_pending: int = 256
     deadline: float = 60.0
-
-    @property
-    def max_deliver(self) -> int:
-        return self.attempts + 2
 
 
 EVENTS: Final = Stream(
@@ -71,6 +84,8 @@ EVENTS: Final = Stream(
     max_bytes=2048 * _MIB,
     duplicate_window=10 * _MINUTE,
     compression=True,
+    atomic=True,
+    deny_delete=True,
 )
 JOBS: Final = Stream(
     "ZW_JOBS",
@@ -82,6 +97,7 @@ JOBS: Final = Stream(
     max_bytes=256 * _MIB,
     max_msgs_per_subject=1,
     duplicate_window=10 * _MINUTE,
+    atomic=True,
 )
 DLQ: Final = Stream(
     "ZW_DLQ",
@@ -91,6 +107,16 @@ DLQ: Final = Stream(
     max_bytes=512 * _MIB,
     max_msg_size=2 * MAX_EVENT_BYTES,
     duplicate_window=_HOUR,
+    atomic=True,
+)
+DEFERRALS: Final = Stream(
+    "ZW_DEFERRALS",
+    "How often a message was put off, by durable and sequence",
+    ("zw.deferral.>",),
+    max_age=_DAY,  # longer than any `Later`; each one renews its entry
+    max_bytes=64 * _MIB,
+    max_msgs_per_subject=1,
+    counter=True,
 )
 LOGS: Final = Stream(
     "ZW_LOGS",
@@ -101,7 +127,24 @@ LOGS: Final = Stream(
     max_msgs_per_subject=5_000,
     compression=True,
 )
-STREAMS: Final[Sequence[Stream]] = (EVENTS, JOBS, DLQ, LOGS)
+STREAMS: Final[Sequence[Stream]] = (EVENTS, JOBS, DLQ, DEFERRALS, LOGS)
+
+
+def holding(subject: str) -> Stream:
+    """The stream that stores a subject.
+
+    Raises:
+        LookupError: no stream takes it.
+    """
+    for stream in STREAMS:
+        if subject.startswith(tuple(pattern.removesuffix(">") for pattern in stream.subjects)):
+            return stream
+    raise LookupError(f"no stream takes the subject {subject}")
+
+
+def deferral(durable: str, sequence: int) -> str:
+    """The subject in ZW_DEFERRALS that counts how often a durable put a message off."""
+    return f"zw.deferral.{durable}.{sequence}"
 
 
 def _facts(name: str, description: str, *events: type[Event]) -> Durable:
@@ -133,10 +176,13 @@ ROUTING: Final = _facts(
     "Keeps routing_cache and tells the proxies",
     projects.ProjectCreated,
     deployments.DeploymentActivated,
+    deployments.DeploymentCancelled,
+    deployments.DeploymentFailed,
+    deployments.DeploymentStopped,
+    deployments.DeploymentSuperseded,
     instances.InstanceReady,
     instances.InstanceUnready,
     instances.InstanceFailed,
-    instances.InstanceDraining,
     instances.InstanceStopped,
     instances.InstanceLost,
 )

@@ -30,6 +30,7 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
         deployments.DeploymentCreated,
         deployments.DeploymentDeploying,
         deployments.DeploymentFailed,
+        deployments.DeploymentStopped,
         deployments.DeploymentSuperseded,
         github.PushReceived,
         instances.InstanceCreated,
@@ -54,6 +55,7 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
 JOBS: Final[Mapping[type[Event], str]] = {builds.BuildRequested: "build"}
 
 WAKE_OUTBOX: Final = "zw.wake.outbox"
+ALL_FACTS: Final = "zw.evt.>"
 HEARTBEATS: Final = "zw.node.*.hb"
 
 
@@ -74,6 +76,11 @@ def facts(event: type[Event], *, project: str = "*", subject: str = "*") -> str:
     """The filter for one fact, for a subscription."""
     aggregate, _, what = event.event_type.partition(".")
     return f"zw.evt.*.{aggregate}.{what}.{project}.{subject}"
+
+
+def aggregate_facts(aggregate: str) -> str:
+    """The filter for every fact about one kind of aggregate, for a subscription."""
+    return f"zw.evt.*.{aggregate}.>"
 
 
 def jobs(event: type[Event], job_class: JobClass) -> str:

@@ -31,6 +31,7 @@ class ApiSettings(Section):
 
     host: str = "127.0.0.1"
     port: int = 8080
+    ops_host: str = "127.0.0.1"
     ops_port: int = 9080
 
 

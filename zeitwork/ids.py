@@ -37,11 +37,16 @@ class Prefix(StrEnum):
 
 def new(prefix: Prefix) -> str:
     """A fresh id; ids made later sort later (to the millisecond)."""
+    return from_uuid(prefix, new_uuid())
+
+
+def new_uuid() -> UUID:
+    """A UUIDv7 (RFC 9562)."""
     milliseconds = int(clock.now().timestamp() * 1000)
     value = (milliseconds << 80) | secrets.randbits(80)
-    value = (value & ~(0xF << 76)) | (0x7 << 76)  # version 7
-    value = (value & ~(0x3 << 62)) | (0x2 << 62)  # RFC 9562 variant
-    return from_uuid(prefix, UUID(int=value))
+    value = (value & ~(0xF << 76)) | (0x7 << 76)  # version
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)  # variant
+    return UUID(int=value)
 
 
 def from_uuid(prefix: Prefix, value: UUID) -> str:

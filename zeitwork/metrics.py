@@ -43,6 +43,9 @@ BUILD_SECONDS = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
     registry=REGISTRY,
 )
+DATABASE_CONNECTIONS = Gauge(
+    "zeitwork_database_connections", "Connections of the pool in use", registry=REGISTRY
+)
 DEPLOYMENTS = Counter(
     "zeitwork_deployments", "Deployments by how they ended", ["outcome"], registry=REGISTRY
 )

@@ -6,6 +6,9 @@ import aiohttp
 
 from zeitwork import __version__
 
+ClientError = aiohttp.ClientError
+Session = aiohttp.ClientSession
+
 
 def session(
     *, total: float | None = 30.0, connect: float = 5.0, token: str | None = None

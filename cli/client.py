@@ -1,0 +1,149 @@
+"""The client of /api/v1 that every command uses; errors become the API's own words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from cli.platform_file import load
+from zeitwork import config, outbound
+from zeitwork.errors import InvalidSettings, Unavailable
+
+_PREFIX = "/api/v1"
+
+
+class ApiProblem(Exception):
+    """The API refused; `document` is its RFC 9457 problem."""
+
+    def __init__(self, status: int, document: Mapping[str, Any]) -> None:
+        super().__init__(str(document.get("detail") or document.get("title") or status))
+        self.status = status
+        self.document = document
+
+    @property
+    def code(self) -> str:
+        return str(self.document.get("code", "unknown"))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """One server-sent event; `data` is its JSON."""
+
+    name: str
+    data: dict[str, Any]
+
+
+class Client:
+    """Calls of one API with one token."""
+
+    def __init__(self, session: outbound.Session, base: str) -> None:
+        self._session = session
+        self._base = base.rstrip("/") + _PREFIX
+
+    async def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
+        return await self._call("GET", path, query=query)
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        said = {name: value for name, value in body.items() if value is not None}
+        return await self._call("POST", path, body=said)
+
+    async def pages(self, path: str, cursor: str, **query: str | int | None) -> list[Any]:
+        """All items of a paged list; `cursor` names the query parameter that continues."""
+        items: list[Any] = []
+        while True:
+            page = await self.get(path, **query)
+            items += page["items"]
+            if page["next"] is None:
+                return items
+            query[cursor] = page["next"]
+
+    @asynccontextmanager
+    async def events(self, path: str) -> AsyncIterator[AsyncIterator[ServerEvent]]:
+        """A stream of server-sent events; it is open once the context is entered.
+
+        Raises:
+            Unavailable: the API cannot be reached.
+            ApiProblem: it refused.
+        """
+        try:
+            async with self._session.get(
+                self._base + path, timeout=aiohttp.ClientTimeout(total=None, sock_connect=5)
+            ) as answer:
+                await _check(answer)
+                await answer.content.readline()
+                yield _parse_events(answer.content)
+        except aiohttp.ClientConnectionError as error:
+            raise _unreachable(self._base) from error
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        params = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        try:
+            async with self._session.request(
+                method, self._base + path, params=params, json=body
+            ) as answer:
+                await _check(answer)
+                found: dict[str, Any] = await answer.json()
+                return found
+        except (aiohttp.ClientConnectionError, TimeoutError) as error:
+            raise _unreachable(self._base) from error
+
+
+@asynccontextmanager
+async def connect(data: Path | None) -> AsyncIterator[Client]:
+    """A client of the platform: ZEITWORK_API_URL and ZEITWORK_API_TOKEN, else the local one.
+
+    Raises:
+        InvalidSettings: neither is there.
+    """
+    url = config.environment("ZEITWORK_API_URL")
+    token = config.environment("ZEITWORK_API_TOKEN")
+    if url is None or token is None:
+        platform = load(data or config.state_dir())
+        if platform is None:
+            raise InvalidSettings(
+                "No platform runs here. Start one with `zeitwork up`, or set ZEITWORK_API_URL and "
+                "ZEITWORK_API_TOKEN."
+            )
+        url, token = url or platform.api_url, token or platform.api_token
+    async with outbound.session(token=token) as session:
+        yield Client(session, url)
+
+
+async def _check(answer: aiohttp.ClientResponse) -> None:
+    if answer.ok:
+        return
+    try:
+        document = json.loads(await answer.text())
+    except ValueError:
+        document = {"detail": f"HTTP status {answer.status}"}
+    raise ApiProblem(answer.status, document)
+
+
+async def _parse_events(content: aiohttp.StreamReader) -> AsyncIterator[ServerEvent]:
+    name, data = "message", ""
+    async for raw in content:
+        line = raw.decode().rstrip("\r\n")
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            data += line.removeprefix("data: ")
+        elif not line and data:
+            yield ServerEvent(name, json.loads(data))
+            name, data = "message", ""
+
+
+def _unreachable(base: str) -> Unavailable:
+    return Unavailable(f"The API at {base} does not answer. Is `zeitwork up` running?")

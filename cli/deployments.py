@@ -1,0 +1,179 @@
+"""`zeitwork deploy`, `zeitwork deployments …`: deploy a commit, list, show."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from cli import output
+from cli.client import Client, connect
+from cli.common import Common
+from cli.exits import Exit
+from zeitwork import clock, subprocesses
+from zeitwork.errors import InvalidInput, ProgramFailed, TimedOut
+
+app = App(name="deployments", help="Deployments: list, show.")
+_POLL_SECONDS = 0.25
+_GIT_SECONDS = 30.0
+_LOG_TAIL = 20
+ENDED = frozenset({"active", "failed", "cancelled", "superseded", "stopped"})
+
+
+async def deploy(
+    project: str,
+    *,
+    commit: Annotated[str | None, Parameter(help="Full SHA; default: HEAD of --source.")] = None,
+    source: Annotated[
+        Path | None, Parameter(help="Local repository to deploy from; default: the project's own.")
+    ] = None,
+    wait: Annotated[bool, Parameter(help="Wait until it serves or fails.")] = True,
+    wait_seconds: Annotated[float, Parameter(name="--timeout", help="Seconds to wait.")] = 900.0,
+    common: Common = Common(),  # noqa: B008 - frozen
+) -> int:
+    """Deploy a commit; prints the URL once it serves."""
+    sha = commit or await head(source or Path.cwd())
+    clone_url = source.resolve().as_uri() if source is not None else None
+    async with connect(common.data) as client:
+        created = await client.post(
+            f"/projects/{project}/deployments", {"commit_sha": sha, "clone_url": clone_url}
+        )
+        if wait:
+            return await _report(client, await _wait(client, created, wait_seconds), common)
+    if common.json:
+        output.emit_json(created)
+    else:
+        output.out.print(created["id"])
+    return Exit.OK
+
+
+@app.command(name="list")
+async def list_(
+    *,
+    project: Annotated[str | None, Parameter(help="Only of this project.")] = None,
+    limit: Annotated[int, Parameter(help="How many, newest first.")] = 20,
+    common: Common = Common(),  # noqa: B008 - frozen
+) -> int:
+    """List deployments, newest first."""
+    async with connect(common.data) as client:
+        found = (await client.get("/deployments", project=project, limit=limit))["items"]
+    if common.json:
+        output.emit_json(found)
+        return Exit.OK
+    output.table(
+        ["DEPLOYMENT", "#", "STATE", "COMMIT", "URL", "CREATED", "DETAIL"],
+        [
+            [
+                each["id"],
+                str(each["number"]),
+                output.state(each["state"]),
+                each["commit_sha"][:8],
+                each["url"],
+                output.age(each["created_at"]),
+                each["error_code"] or each["waiting_reason"] or "",
+            ]
+            for each in found
+        ],
+        empty="No deployments yet. Push to GitHub, or: zeitwork deploy PROJECT",
+    )
+    return Exit.OK
+
+
+@app.command
+async def show(deployment: str, *, common: Common = Common()) -> int:  # noqa: B008 - frozen
+    """Show a deployment with its builds and instances."""
+    async with connect(common.data) as client:
+        found = await client.get(f"/deployments/{deployment}")
+    if common.json:
+        output.emit_json(found)
+    else:
+        _print(found)
+    return Exit.OK
+
+
+async def head(repository: Path) -> str:
+    """The full SHA of HEAD.
+
+    Raises:
+        InvalidInput: not a git repository with a commit.
+    """
+    try:
+        found = await subprocesses.check(
+            ["git", "-C", str(repository), "rev-parse", "HEAD"], timeout=_GIT_SECONDS
+        )
+    except ProgramFailed as error:
+        raise InvalidInput(
+            f"{repository} is not a git repository with a commit: give --commit or --source."
+        ) from error
+    return found.strip()
+
+
+async def _wait(client: Client, created: dict[str, Any], seconds: float) -> dict[str, Any]:
+    path = f"/deployments/{created['id']}"
+    try:
+        async with asyncio.timeout(seconds):
+            with output.progress(f"Deploying {created['commit_sha'][:8]} …") as status:
+                while (found := await client.get(path))["state"] not in ENDED:
+                    status.update(found["waiting_reason"] or f"{found['state'].capitalize()} …")
+                    await clock.sleep(_POLL_SECONDS)
+                return found
+    except TimeoutError as error:
+        raise TimedOut(
+            f"{created['id']} has not ended after {seconds:g} s; it goes on. "
+            f"Look with: zeitwork deployments show {created['id']}"
+        ) from error
+
+
+async def _report(client: Client, found: dict[str, Any], common: Common) -> int:
+    ok = found["state"] == "active"
+    if common.json:
+        output.emit_json(found)
+    elif ok:
+        output.out.print(found["url"])
+    else:
+        output.err.print(f"{found['id']} {output.state(found['state'])}")
+        output.err.print(f"{found['error_code']}: {found['error_detail']}", markup=False)
+        for build in found["builds"]:
+            lines = await client.pages(f"/builds/{build['id']}/logs", "after")
+            for line in lines[-_LOG_TAIL:]:
+                output.err.print(f"  {line['line']}", markup=False)
+    return Exit.OK if ok else Exit.DEPLOYMENT_FAILED
+
+
+def _print(found: dict[str, Any]) -> None:
+    output.facts(
+        {
+            "Deployment": f"{found['id']} (#{found['number']})",
+            "State": output.state(found["state"]),
+            "Waiting": found["waiting_reason"],
+            "Error": found["error_code"] and f"{found['error_code']}: {found['error_detail']}",
+            "Commit": f"{found['commit_sha'][:12]} {found['commit_message']}".strip(),
+            "By": found["actor"],
+            "URL": found["url"],
+            "Created": output.age(found["created_at"]),
+            "Timeline": f"zeitwork events list --correlation {found['correlation_id']}",
+        }
+    )
+    output.out.print()
+    output.table(
+        ["BUILD", "STATE", "ERROR"],
+        [[b["id"], output.state(b["state"]), b["error_code"] or ""] for b in found["builds"]],
+        empty="No builds.",
+    )
+    output.out.print()
+    output.table(
+        ["INSTANCE", "STATE", "NODE", "ADDRESS", "ERROR"],
+        [
+            [
+                each["id"],
+                output.state(each["state"]),
+                each["node_id"] or "",
+                f"{each['host']}:{each['port']}" if each["port"] else "",
+                each["error_code"] or "",
+            ]
+            for each in found["instances"]
+        ],
+        empty="No instances yet.",
+    )

@@ -1,0 +1,61 @@
+"""`zeitwork serve …`: one process of the platform in the foreground."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from zeitwork import config, logs, tracing
+from zeitwork.config import Settings
+from zeitwork.errors import InvalidInput
+
+app = App(name="serve", help="Run one process of the platform in the foreground.")
+
+
+@app.command
+async def api() -> int:
+    """Serve the REST API and the webhooks; relay events to NATS."""
+    from producers.app import run
+
+    return await run(_prepare("api"))
+
+
+@app.command
+async def consumers(
+    *, only: Annotated[str | None, Parameter(help="Groups, separated by commas.")] = None
+) -> int:
+    """Handle events: builds, deployments, scheduling, routing. Scale by replicas."""
+    from consumers.app import run
+    from consumers.registry import GROUPS
+
+    groups = tuple(only.split(",")) if only else GROUPS
+    unknown = [group for group in groups if group not in GROUPS]
+    if unknown:
+        raise InvalidInput(
+            f"There is no group {', '.join(unknown)}; groups are {', '.join(GROUPS)}."
+        )
+    return await run(_prepare("consumers"), groups)
+
+
+@app.command
+async def proxy() -> int:
+    """Carry visitors' requests to instances."""
+    from proxy.app import run
+
+    return await run(_prepare("proxy"))
+
+
+@app.command
+async def node() -> int:
+    """Run instances on this machine."""
+    from node.app import run
+
+    return await run(_prepare("node"))
+
+
+def _prepare(service: str) -> Settings:
+    settings = config.load()
+    logs.configure(service=service, level=settings.log_level, fmt=settings.log_format)
+    tracing.configure(service=service, endpoint=config.environment("OTEL_EXPORTER_OTLP_ENDPOINT"))
+    return settings

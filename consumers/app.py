@@ -1,0 +1,85 @@
+"""Builds a consumer process: handlers of the chosen groups, heartbeats, reconcilers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from consumers.builds.handler import Builder
+from consumers.builds.pipeline import Pipeline
+from consumers.deployments.reconciler import DeploymentReconciler
+from consumers.nodes.heartbeats import HeartbeatListener, NodeReconciler
+from consumers.registry import GROUPS, Wiring, bindings
+from consumers.runtime import ConsumerRuntime
+from consumers.scheduling.handler import PlacementReconciler
+from db.engine import Database
+from db.leased import LeasedLoop
+from db.session import UnitOfWork
+from events import subjects
+from events.nats_bus import NatsBus
+from zeitwork import ids
+from zeitwork.blobs import DiskBlobStore
+from zeitwork.config import Settings
+from zeitwork.opsserver import OpsServer
+from zeitwork.service import Service, Supervisor
+
+
+async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
+    """Run until a signal; the exit code."""
+    bus = NatsBus(settings.nats_url, name="consumers")
+    database = Database(settings.database_url, application="consumers", pool_size=10)
+    work = UnitOfWork(database, wake=lambda: bus.signal(subjects.WAKE_OUTBOX))
+    builder = Builder(work=work, bus=bus, pipeline=_pipeline(settings))
+    wiring = Wiring(
+        work=work,
+        builder=builder,
+        build_slots=settings.consumers.build_slots,
+        drain_seconds=settings.drain_seconds,
+    )
+    services: list[Service] = [
+        database,
+        bus,
+        ConsumerRuntime(settings.nats_url, bindings(wiring, groups)),
+        *_watchers(bus, work, groups),
+    ]
+    supervisor = Supervisor(services)
+    ops = OpsServer(
+        host=settings.consumers.ops_host,
+        port=settings.consumers.ops_port,
+        ready=supervisor.ready,
+    )
+    services.insert(0, ops)
+    return await supervisor.run()
+
+
+def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str]) -> list[Service]:
+    """Heartbeats and reconcilers; each round runs in one process at a time, by lease."""
+    holder: UUID = ids.new_uuid()
+    watchers: list[Service] = []
+    if "instances" in groups:
+        nodes = NodeReconciler(work)
+        watchers.append(HeartbeatListener(bus, work))
+        watchers.append(LeasedLoop("nodes", nodes.round, work=work, holder=holder, interval=5))
+    if "deployments" in groups:
+        overdue = DeploymentReconciler(work)
+        watchers.append(
+            LeasedLoop("deployments", overdue.round, work=work, holder=holder, interval=10)
+        )
+    if "scheduling" in groups:
+        pending = PlacementReconciler(work)
+        watchers.append(
+            LeasedLoop("scheduling", pending.round, work=work, holder=holder, interval=10)
+        )
+    return watchers
+
+
+def _pipeline(settings: Settings) -> Pipeline:
+    data = settings.data_dir
+    return Pipeline(
+        blobs=DiskBlobStore(data / "blobs"),
+        work_dir=data / "builds",
+        cache_dir=data / "cache",
+        sandbox=settings.node.sandbox,
+        timeout_seconds=settings.consumers.build_timeout_seconds,
+        memory_mib=settings.consumers.build_memory_mib,
+    )

@@ -1,0 +1,1 @@
+"""Builds: a commit becomes a content-addressed artifact."""

@@ -1,0 +1,60 @@
+"""Counts how often each message was put off, for all replicas.
+
+NATS counts deliveries only. A message that waited five times and failed once has six of them; this
+ledger tells how many were no attempts. Adding is atomic on the server (a counter stream), so two
+deliveries of one message cannot lose a count.
+"""
+
+from __future__ import annotations
+
+import json
+
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+
+from events import streams
+from events.nats_bus import TIMEOUT_SECONDS, NatsBus
+from zeitwork.errors import BrokerUnavailable
+
+
+class Deferrals:
+    """One number for each durable and sequence, in ZW_DEFERRALS."""
+
+    def __init__(self, bus: NatsBus) -> None:
+        self._bus = bus
+
+    async def count(self, metadata: Msg.Metadata) -> int:
+        """How often the message was put off.
+
+        Raises:
+            BrokerUnavailable: the ledger does not answer.
+        """
+        if metadata.num_delivered == 1:
+            return 0
+        try:
+            entry = await self._bus.jetstream.get_last_msg(
+                streams.DEFERRALS.name, _subject(metadata)
+            )
+        except nats.js.errors.NotFoundError:
+            return 0
+        except nats.errors.Error as error:
+            raise BrokerUnavailable("the ledger of deferrals does not answer") from error
+        return int(json.loads(entry.data or b"{}")["val"])
+
+    async def add(self, metadata: Msg.Metadata) -> None:
+        """Note that the message is put off once more.
+
+        Raises:
+            BrokerUnavailable: the ledger does not answer.
+        """
+        try:
+            await self._bus.client.request(
+                _subject(metadata), timeout=TIMEOUT_SECONDS, headers={"Nats-Incr": "1"}
+            )
+        except nats.errors.Error as error:
+            raise BrokerUnavailable("the ledger of deferrals does not answer") from error
+
+
+def _subject(metadata: Msg.Metadata) -> str:
+    return streams.deferral(metadata.consumer, metadata.sequence.stream)

@@ -1,0 +1,3 @@
+"""Moves deployments along their states."""
+
+from __future__ import annotations

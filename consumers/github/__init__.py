@@ -1,0 +1,3 @@
+"""Pushes become deployments."""
+
+from __future__ import annotations

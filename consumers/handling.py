@@ -1,0 +1,36 @@
+"""What handlers of facts share: one transaction with the inbox, and the right kind of event."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from consumers.outcomes import Done, Later, Outcome
+from db import inbox
+from db.session import Transaction, UnitOfWork
+from events.envelope import Envelope
+from events.event import Event
+
+AnyEvent = TypeVar("AnyEvent", bound=Event)
+FactHandler = Callable[[Transaction, AnyEvent], Awaitable[Outcome]]
+
+
+def once(
+    work: UnitOfWork, consumer: str, handler: FactHandler[AnyEvent]
+) -> Callable[[Envelope], Awaitable[Outcome]]:
+    """Run `handler` in a transaction that also notes the event in the consumer's inbox.
+
+    A duplicate is done at once; `Later` rolls everything back, the note included.
+    """
+
+    async def handle(envelope: Envelope) -> Outcome:
+        async with work.transaction() as tx:
+            if not await inbox.first_time(tx.session, consumer, envelope.id):
+                return Done()
+            # The registry binds each handler to the type it takes.
+            outcome = await handler(tx, envelope.data)  # type: ignore[arg-type]
+            if isinstance(outcome, Later):
+                tx.discard()
+            return outcome
+
+    return handle

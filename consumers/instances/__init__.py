@@ -1,0 +1,3 @@
+"""Takes the nodes' reports."""
+
+from __future__ import annotations

@@ -1,0 +1,307 @@
+"""How a delivery ends: acknowledged, handed back with a delay, or buried in the dead letters.
+
+FastStream's own policies lose messages or hammer them, so its acknowledging is off (MANUAL) and
+this middleware, the outermost, settles every delivery. While a handler runs, heartbeats keep the
+message; when they stop (a crash) the server hands it out again after `ack_wait`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+import nats.errors
+from faststream import BaseMiddleware, ContextRepo, StreamMessage
+from nats.aio.msg import Msg
+from opentelemetry.trace import Span, StatusCode
+from typing_extensions import override
+
+from consumers.dead_letters import dead_letter
+from consumers.outcomes import Done, Drop, Later, Outcome
+from events.bus import Bus
+from events.event import NewerEvent
+from events.streams import Durable
+from zeitwork import clock, context, logs, metrics, tracing
+from zeitwork.errors import TimedOut, Unavailable, ZeitworkError
+from zeitwork.service import cancel, spawn
+
+_log = logs.get(__name__)
+
+_UPGRADE_SECONDS = 60.0  # between looks at an event that only a newer replica can read
+_BEATS_IN_ACK_WAIT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The attempt failed; the next one comes after `seconds`."""
+
+    seconds: float
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """This process stops; the next attempt may come at once, and this one does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """No attempt will help; the message goes to the dead letters."""
+
+    code: str
+    detail: str
+    error: Exception | None = None
+
+
+Verdict: TypeAlias = Outcome | Retry | Interrupted | Bury
+_LABELS = {
+    Done: "done",
+    Later: "later",
+    Interrupted: "later",
+    Drop: "drop",
+    Retry: "retry",
+    Bury: "dead",
+}
+
+
+def judge(error: Exception, *, attempt: int, durable: Durable) -> Verdict:
+    """What follows from a failed attempt (the first is 1)."""
+    if isinstance(error, NewerEvent):
+        return Later(_UPGRADE_SECONDS, error.message)
+    hopeless = isinstance(error, ZeitworkError) and not error.retryable
+    if hopeless or attempt >= durable.attempts:
+        return Bury(*_described(error), error)
+    delay = durable.delays[min(attempt, len(durable.delays)) - 1]
+    return Retry(clock.jitter(delay), error)
+
+
+def bounded(verdict: Verdict, *, deferred: int, durable: Durable) -> Verdict:
+    """The verdict, unless it puts off a message that was put off too often."""
+    if isinstance(verdict, Later) and deferred >= durable.deferrals:
+        return Bury("deferred_too_often", f"put off {deferred} times: {verdict.reason}")
+    return verdict
+
+
+class Ledger(Protocol):
+    """Counts how often a message was put off; see `consumers.deferrals`."""
+
+    async def count(self, metadata: Msg.Metadata) -> int:
+        """How often so far."""
+
+    async def add(self, metadata: Msg.Metadata) -> None:
+        """Once more."""
+
+
+class Settler:
+    """Runs handlers and settles their deliveries; one for all subscribers of a process."""
+
+    def __init__(self, durables: Sequence[Durable], *, bus: Bus, ledger: Ledger) -> None:
+        self._durables = {durable.name: durable for durable in durables}
+        self._bus = bus
+        self._ledger = ledger
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def interrupt(self) -> None:
+        """Cancel the handlers that still run; another replica gets their messages at once."""
+        for task in self._running:
+            task.cancel()
+
+    async def settle(self, message: Msg, handle: Callable[[], Awaitable[Outcome]]) -> None:
+        """Run `handle` for a delivery and tell the server how it ended.
+
+        Raises:
+            CancelledError: this process stops; the message has been handed back.
+        """
+        delivery = _Delivery(message, self._durables[message.metadata.consumer])
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in one
+        self._running.add(task)
+        try:
+            with _around(delivery) as span:
+                started = clock.monotonic()
+                async with _kept(delivery):
+                    verdict = await self._verdict(delivery, handle)
+                    verdict = await self._prepared(delivery, verdict)
+                await _answer(delivery, verdict)
+                _report(delivery, verdict, span=span, seconds=clock.monotonic() - started)
+        finally:
+            self._running.discard(task)
+        if isinstance(verdict, Interrupted):
+            raise asyncio.CancelledError
+
+    async def _verdict(
+        self, delivery: _Delivery, handle: Callable[[], Awaitable[Outcome]]
+    ) -> Verdict:
+        durable, metadata = delivery.durable, delivery.message.metadata
+        try:
+            delivery.deferred = await self._ledger.count(metadata)
+        except ZeitworkError as error:
+            return Retry(clock.jitter(durable.delays[0]), error)
+        delivery.attempt = max(1, metadata.num_delivered - delivery.deferred)
+        if delivery.attempt > durable.attempts:
+            return Bury("attempts_exhausted", "every attempt ended without a word")
+        verdict = await _tried(delivery, handle)
+        return bounded(verdict, deferred=delivery.deferred, durable=durable)
+
+    async def _prepared(self, delivery: _Delivery, verdict: Verdict) -> Verdict:
+        """Store what must outlive the answer; a message that cannot be buried stays."""
+        try:
+            if isinstance(verdict, Bury):
+                letter = dead_letter(
+                    delivery.message,
+                    attempt=delivery.attempt,
+                    code=verdict.code,
+                    detail=verdict.detail,
+                )
+                await self._bus.publish([letter])
+            elif isinstance(verdict, Later | Interrupted):
+                await self._ledger.add(delivery.message.metadata)
+        except ZeitworkError as error:
+            _log.error("delivery not noted", verdict=_LABELS[type(verdict)], code=error.code)
+            if isinstance(verdict, Bury):
+                return Retry(clock.jitter(delivery.durable.delays[-1]), error)
+        return verdict
+
+
+class Settle(BaseMiddleware[Any, Any]):
+    """Puts the settler round FastStream's call of a handler; bind `settler` with `partial`."""
+
+    def __init__(self, message: Any, /, *, context: ContextRepo, settler: Settler) -> None:
+        super().__init__(message, context=context)
+        self._settler = settler
+
+    @override
+    async def consume_scope(
+        self, call_next: Callable[[Any], Awaitable[Any]], msg: StreamMessage[Any]
+    ) -> None:
+        await self._settler.settle(msg.raw_message, partial(call_next, msg))
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """One delivery of a message; the numbers are known once the ledger was asked."""
+
+    message: Msg
+    durable: Durable
+    attempt: int = 1
+    deferred: int = 0
+
+
+async def _tried(delivery: _Delivery, handle: Callable[[], Awaitable[Outcome]]) -> Verdict:
+    """Run the handler within its deadline and judge how it failed, if it did."""
+    durable = delivery.durable
+    try:
+        async with asyncio.timeout(durable.deadline):
+            return await handle()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            return Interrupted()
+        error: Exception = Unavailable("a call that the handler waited for was cancelled")
+    except TimeoutError:
+        error = TimedOut(f"not handled within {durable.deadline:g} s")
+    except Exception as raised:  # noqa: BLE001 - whatever a handler raises is judged here
+        error = raised
+    return judge(error, attempt=delivery.attempt, durable=durable)
+
+
+@asynccontextmanager
+async def _kept(delivery: _Delivery) -> AsyncIterator[None]:
+    """Keep the message from being handed out again meanwhile."""
+    beat = spawn(_beat(delivery), f"beat-{delivery.durable.name}")
+    try:
+        yield
+    finally:
+        await cancel(beat)
+
+
+async def _beat(delivery: _Delivery) -> None:
+    """Tell the server at a third of `ack_wait`; a handler that never ends loses the message."""
+    durable = delivery.durable
+    end = clock.monotonic() + durable.deadline + durable.ack_wait
+    while clock.monotonic() < end:
+        await clock.sleep(durable.ack_wait / _BEATS_IN_ACK_WAIT)
+        with contextlib.suppress(nats.errors.Error):  # the next beat, or `ack_wait`, decides
+            await delivery.message.in_progress()
+
+
+async def _answer(delivery: _Delivery, verdict: Verdict) -> None:
+    """Tell the server; without a connection the message comes again after `ack_wait`."""
+    message = delivery.message
+    try:
+        match verdict:
+            case Done() | Drop():
+                await message.ack()
+            case Later(seconds=seconds) | Retry(seconds=seconds):
+                await message.nak(delay=seconds)
+            case Interrupted():
+                await message.nak()
+            case Bury():
+                await message.term()
+    except nats.errors.Error as error:
+        _log.warning("delivery not settled", error=str(error) or type(error).__name__)
+
+
+def _report(delivery: _Delivery, verdict: Verdict, *, span: Span, seconds: float) -> None:
+    outcome = _LABELS[type(verdict)]
+    metrics.HANDLED.labels(delivery.durable.name, outcome).observe(seconds)
+    span.set_attribute("zeitwork.outcome", outcome)
+    about = {"attempt": delivery.attempt, "seconds": round(seconds, 4)}
+    match verdict:
+        case Done():
+            _log.debug("message handled", **about)
+        case Drop(reason=reason):
+            _log.info("message dropped", reason=reason, **about)
+        case Later(seconds=delay, reason=reason):
+            _log.info("message put off", reason=reason, delay=delay, **about)
+        case Interrupted():
+            _log.info("handler interrupted", **about)
+        case Retry(seconds=delay, error=error):
+            code, detail = _described(error)
+            span.set_status(StatusCode.ERROR, code)
+            about |= {"code": code, "detail": detail, "delay": round(delay, 2)}
+            _log.warning("handler failed", exc_info=_trace(error), **about)
+        case Bury(code=code, detail=detail, error=cause):
+            span.set_status(StatusCode.ERROR, code)
+            about |= {"code": code, "detail": detail}
+            _log.error("message buried", exc_info=_trace(cause), **about)
+
+
+def _described(error: Exception) -> tuple[str, str]:
+    """Code and text of an error; a foreign one's text may hold a secret, so its class serves."""
+    if isinstance(error, ZeitworkError):
+        return error.code, error.message
+    return ZeitworkError.code, type(error).__name__
+
+
+def _trace(error: Exception | None) -> Exception | None:
+    """What is worth a stack trace: errors that nobody raised on purpose."""
+    return None if isinstance(error, ZeitworkError) else error
+
+
+@contextmanager
+def _around(delivery: _Delivery) -> Iterator[Span]:
+    """The thread of causes that the message belongs to, for logs, events and traces."""
+    durable, metadata = delivery.durable, delivery.message.metadata
+    headers = {name.lower(): value for name, value in (delivery.message.headers or {}).items()}
+    with (
+        context.bind(
+            correlation_id=headers.get("ce-correlationid"),
+            causation_id=headers.get("ce-id"),
+            actor=f"consumer:{durable.name}",
+            organisation_id=headers.get("ce-organisation"),
+            project_id=headers.get("ce-project"),
+        ),
+        logs.bound(durable=durable.name, event_type=headers.get("ce-type")),
+        tracing.continued(
+            headers,
+            f"process {durable.name}",
+            **{"messaging.system": "nats", "zeitwork.sequence": metadata.sequence.stream},
+        ) as span,
+    ):
+        yield span

@@ -1,0 +1,3 @@
+"""Watches the nodes' heartbeats."""
+
+from __future__ import annotations

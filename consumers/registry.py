@@ -1,0 +1,103 @@
+"""The second wiring table: durable → event → handler → concurrency. All consumers on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from consumers.builds.handler import Builder
+from consumers.deployments import handler as deployments
+from consumers.github import handler as github
+from consumers.handling import FactHandler, once
+from consumers.instances import handler as instances
+from consumers.routing import handler as routing
+from consumers.runtime import Binding
+from consumers.scheduling import handler as scheduling
+from db.session import UnitOfWork
+from events import builds, streams
+from events import deployments as deployment_facts
+from events import github as github_facts
+from events import instances as instance_facts
+from events import nodes as node_facts
+from events import projects as project_facts
+from events.event import Event
+from events.streams import Durable
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What handlers need from outside."""
+
+    work: UnitOfWork
+    builder: Builder
+    build_slots: int
+    drain_seconds: float
+
+
+GROUPS = ("builds", "deployments", "github", "instances", "routing", "scheduling")
+
+
+def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Binding]:
+    """The bindings of the named groups; every group by default."""
+    table = {
+        "builds": Binding(
+            streams.BUILDS_PRODUCTION,
+            {builds.BuildRequested: wiring.builder.build_requested},
+            concurrency=wiring.build_slots,
+        ),
+        "deployments": _facts(
+            wiring,
+            streams.DEPLOYMENTS,
+            {
+                builds.BuildFailed: deployments.build_failed,
+                builds.BuildStarted: deployments.build_started,
+                builds.BuildSucceeded: deployments.build_succeeded,
+                instance_facts.InstanceFailed: deployments.instance_failed,
+                instance_facts.InstanceReady: deployments.instance_ready,
+            },
+        ),
+        "github": _facts(wiring, streams.GITHUB, {github_facts.PushReceived: github.push_received}),
+        "instances": _facts(
+            wiring,
+            streams.INSTANCES,
+            {instance_facts.InstanceReported: instances.instance_reported},
+        ),
+        "routing": _facts(
+            wiring, streams.ROUTING, dict.fromkeys(_ROUTING, routing.look(wiring.drain_seconds))
+        ),
+        "scheduling": _facts(
+            wiring,
+            streams.SCHEDULING,
+            {
+                instance_facts.InstanceCreated: scheduling.instance_created,
+                instance_facts.InstanceLost: scheduling.instance_lost,
+                node_facts.NodeReady: scheduling.node_ready,
+            },
+        ),
+    }
+    return [table[group] for group in groups]
+
+
+_ROUTING: tuple[type[Event], ...] = (
+    deployment_facts.DeploymentActivated,
+    deployment_facts.DeploymentCancelled,
+    deployment_facts.DeploymentFailed,
+    deployment_facts.DeploymentStopped,
+    deployment_facts.DeploymentSuperseded,
+    instance_facts.InstanceFailed,
+    instance_facts.InstanceLost,
+    instance_facts.InstanceReady,
+    instance_facts.InstanceStopped,
+    instance_facts.InstanceUnready,
+    project_facts.ProjectCreated,
+)
+
+
+def _facts(
+    wiring: Wiring, durable: Durable, handlers: dict[type[Event], FactHandler[Any]]
+) -> Binding:
+    return Binding(
+        durable,
+        {event: once(wiring.work, durable.name, handler) for event, handler in handlers.items()},
+    )

@@ -1,0 +1,3 @@
+"""Places instances on nodes."""
+
+from __future__ import annotations

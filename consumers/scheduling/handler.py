@@ -1,0 +1,93 @@
+"""Instances without a node get one; what cannot be placed says why and waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from consumers.outcomes import Done, Outcome
+from consumers.scheduling.placement import Candidate, place, why_nowhere
+from db.models import Instance
+from db.queries.deployments import deployment_find
+from db.queries.instances import (
+    LIVE_STATES,
+    instance_create,
+    instance_find_by_deployment,
+    instance_lock,
+    instances_pending,
+    node_desired_changed,
+)
+from db.queries.nodes import nodes_with_load
+from db.session import Transaction, UnitOfWork
+from events.instances import InstanceCreated, InstanceLost
+from events.nodes import NodeReady
+from events.states import DeploymentState
+
+
+async def instance_created(tx: Transaction, _event: InstanceCreated) -> Outcome:
+    await place_pending(tx)
+    return Done()
+
+
+async def node_ready(tx: Transaction, _event: NodeReady) -> Outcome:
+    await place_pending(tx)
+    return Done()
+
+
+async def instance_lost(tx: Transaction, event: InstanceLost) -> Outcome:
+    """Replace a lost instance while its deployment is still wanted."""
+    lost = await instance_lock(tx.session, event.instance_id)
+    deployment = await deployment_find(tx.session, event.deployment_id)
+    wanted = {DeploymentState.DEPLOYING, DeploymentState.ACTIVE}
+    if lost is None or deployment is None or deployment.state not in wanted:
+        return Done()
+    live = await instance_find_by_deployment(tx.session, deployment.id, states=LIVE_STATES)
+    if all(instance.slot != lost.slot for instance in live):
+        instance_create(tx, deployment, slot=lost.slot)
+    return Done()
+
+
+async def place_pending(tx: Transaction) -> None:
+    """Give every pending instance a node where one fits."""
+    pending = await instances_pending(tx.session)
+    if not pending:
+        return
+    nodes = await nodes_with_load(tx.session)
+    load = {node.id: live for node, live in nodes}
+    changed: set[str] = set()
+    for instance in pending:
+        siblings = await _siblings(tx, instance)
+        candidates = [
+            Candidate(node.id, node.state, load[node.id], siblings[node.id]) for node, _ in nodes
+        ]
+        chosen = place(candidates)
+        await _explain(tx, instance, None if chosen is not None else why_nowhere(candidates))
+        if chosen is None:
+            continue
+        instance.node_id = chosen
+        load[chosen] += 1
+        changed.add(chosen)
+    for node_id in sorted(changed):
+        node_desired_changed(tx, node_id)
+
+
+async def _siblings(tx: Transaction, instance: Instance) -> Counter[str]:
+    live = await instance_find_by_deployment(tx.session, instance.deployment_id, states=LIVE_STATES)
+    return Counter(other.node_id for other in live if other.node_id is not None)
+
+
+async def _explain(tx: Transaction, instance: Instance, reason: str | None) -> None:
+    """Write the reason into the deployment's row, or clear it once the instance has a node."""
+    deployment = await deployment_find(tx.session, instance.deployment_id)
+    if deployment is not None and deployment.state is DeploymentState.DEPLOYING:
+        deployment.waiting_reason = reason
+
+
+class PlacementReconciler:
+    """One round: place what is still pending; the event that should have done it may be late."""
+
+    def __init__(self, work: UnitOfWork) -> None:
+        self._work = work
+
+    async def round(self) -> None:
+        async with self._work.transaction() as tx:
+            await place_pending(tx)

@@ -1,0 +1,155 @@
+"""The one pooled async engine: sizes, timeouts, health."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pydantic import SecretStr
+from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from zeitwork import metrics
+from zeitwork.errors import DatabaseUnavailable, InvalidSettings
+
+ALL_TENANTS = "*"
+
+# PostgreSQL's own limits for every statement of ours: a stuck query must not hold the pool.
+_STATEMENT_TIMEOUT_MS = 10_000
+_LOCK_TIMEOUT_MS = 4_000
+_IDLE_IN_TRANSACTION_MS = 30_000
+_CONNECT_SECONDS = 5
+_POOL_WAIT_SECONDS = 5.0
+_PROBE_SECONDS = 2.0
+
+
+class Database:
+    """A pool of connections; a Service. Reads go through `read`, writes through `db.session`."""
+
+    name = "database"
+
+    def __init__(
+        self, url: SecretStr, *, application: str, pool_size: int = 5, overflow: int = 10
+    ) -> None:
+        """Connect lazily.
+
+        Args:
+            application: shown in `pg_stat_activity`.
+            pool_size: connections kept; `overflow` more may open under load.
+
+        Raises:
+            InvalidSettings: the URL cannot be parsed.
+        """
+        self.application = application
+        self.engine = _create_engine(
+            url, application=application, pool_size=pool_size, overflow=overflow
+        )
+
+    async def start(self) -> None:
+        await self.probe()
+
+    async def ready(self) -> str | None:
+        try:
+            await self.probe()
+        except DatabaseUnavailable as error:
+            return error.message
+        return None
+
+    async def stop(self) -> None:
+        await self.engine.dispose()
+
+    async def probe(self) -> None:
+        """One round trip.
+
+        Raises:
+            DatabaseUnavailable: no answer within two seconds.
+        """
+        try:
+            async with (
+                asyncio.timeout(_PROBE_SECONDS),
+                translated(),
+                self.engine.connect() as connection,
+            ):
+                await connection.execute(text("SELECT 1"))
+        except TimeoutError as error:
+            raise DatabaseUnavailable("PostgreSQL does not answer in time") from error
+
+    @asynccontextmanager
+    async def read(self, *, tenant: str = ALL_TENANTS) -> AsyncIterator[AsyncSession]:
+        """A read-only session that sees one organisation's rows, or all of them.
+
+        Raises:
+            DatabaseUnavailable: no connection, or the statement took too long.
+        """
+        async with translated(), AsyncSession(self.engine, expire_on_commit=False) as session:
+            await session.execute(text("SET TRANSACTION READ ONLY"))
+            await set_tenant(session, tenant)
+            yield session
+            await session.rollback()
+
+
+async def set_tenant(session: AsyncSession, tenant: str) -> None:
+    """The one place that says whose rows a transaction may see: an organisation id, or all."""
+    await session.execute(
+        text("SELECT set_config('zeitwork.organisation', :tenant, true)"), {"tenant": tenant}
+    )
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turn the driver's word for "away" into ours; other errors pass."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return str(cause).strip().split("\n", 1)[0]
+
+
+def driver_url(url: SecretStr) -> str:
+    """The URL in SQLAlchemy's spelling for psycopg.
+
+    Raises:
+        InvalidSettings: it cannot be parsed.
+    """
+    try:
+        parsed = make_url(url.get_secret_value())
+    except Exception as error:
+        raise InvalidSettings("ZEITWORK_DATABASE_URL is not a PostgreSQL URL") from error
+    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
+        raise InvalidSettings("ZEITWORK_DATABASE_URL must start with postgresql://")
+    return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def _create_engine(
+    url: SecretStr, *, application: str, pool_size: int, overflow: int
+) -> AsyncEngine:
+    engine = create_async_engine(
+        driver_url(url),
+        pool_size=pool_size,
+        max_overflow=overflow,
+        pool_timeout=_POOL_WAIT_SECONDS,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        hide_parameters=True,
+        connect_args={
+            "connect_timeout": _CONNECT_SECONDS,
+            "application_name": f"zeitwork-{application}",
+            "options": (
+                f"-c statement_timeout={_STATEMENT_TIMEOUT_MS}"
+                f" -c lock_timeout={_LOCK_TIMEOUT_MS}"
+                f" -c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS}"
+            ),
+        },
+    )
+    gauge = metrics.DATABASE_CONNECTIONS
+    event.listen(engine.sync_engine, "checkout", lambda *_: gauge.inc())
+    event.listen(engine.sync_engine, "checkin", lambda *_: gauge.dec())
+    return engine

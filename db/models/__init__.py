@@ -1,0 +1,35 @@
+"""Every model, so that the metadata is complete; and which tables row-level security guards."""
+
+from __future__ import annotations
+
+from db.models.base import Base
+from db.models.builds import Artifact, Build, BuildLog
+from db.models.deployments import Deployment
+from db.models.github import WebhookDelivery
+from db.models.instances import Instance
+from db.models.nodes import Node
+from db.models.organisations import Membership, Organisation, User
+from db.models.outbox import EventLog, Inbox, Lease, Outbox
+from db.models.projects import Environment, Project
+from db.models.routes import RoutingCache
+
+__all__ = [
+    "Artifact",
+    "Base",
+    "Build",
+    "BuildLog",
+    "Deployment",
+    "Environment",
+    "EventLog",
+    "Inbox",
+    "Instance",
+    "Lease",
+    "Membership",
+    "Node",
+    "Organisation",
+    "Outbox",
+    "Project",
+    "RoutingCache",
+    "User",
+    "WebhookDelivery",
+]

@@ -1,0 +1,74 @@
+"""Builds, their log lines, and the artifacts they leave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.columns import CreatedAt, Id, Utc, state
+from db.models.base import Base, TenantOwned, Versioned
+from events.states import BuildState
+from zeitwork.ids import Prefix
+
+
+class Build(Versioned, TenantOwned, Base):
+    """One attempt to turn a commit into an artifact.
+
+    A builder holds the build while `lease_token` is its own and `lease_until` has not passed.
+    """
+
+    __tablename__ = "builds"
+    __table_args__ = (
+        Index("ix_builds_open", "lease_until", postgresql_where="finished_at IS NULL"),
+    )
+
+    id: Mapped[str] = mapped_column(Id(Prefix.BUILD), primary_key=True)
+    project_id: Mapped[str] = mapped_column(
+        Id(Prefix.PROJECT), ForeignKey("projects.id", ondelete="CASCADE"), index=True
+    )
+    deployment_id: Mapped[str] = mapped_column(
+        Id(Prefix.DEPLOYMENT), ForeignKey("deployments.id", ondelete="CASCADE"), index=True
+    )
+    state: Mapped[BuildState] = state(BuildState, "state")
+    clone_url: Mapped[str] = mapped_column(Text)
+    commit_sha: Mapped[str] = mapped_column(String(64))
+    root_directory: Mapped[str] = mapped_column(String(1024))
+    lease_token: Mapped[str | None] = mapped_column(String(64))
+    lease_until: Mapped[Utc | None]
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error_detail: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+    started_at: Mapped[Utc | None]
+    finished_at: Mapped[Utc | None]
+
+
+class BuildLog(TenantOwned, Base):
+    """One line of a build's output; `line_number` starts at 1."""
+
+    __tablename__ = "build_logs"
+
+    build_id: Mapped[str] = mapped_column(
+        Id(Prefix.BUILD), ForeignKey("builds.id", ondelete="CASCADE"), primary_key=True
+    )
+    line_number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[Utc]
+    line: Mapped[str] = mapped_column(Text)
+
+
+class Artifact(TenantOwned, Base):
+    """A built application in the blob store; equal content of a project is one artifact."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (UniqueConstraint("project_id", "digest"),)
+
+    id: Mapped[str] = mapped_column(Id(Prefix.ARTIFACT), primary_key=True)
+    project_id: Mapped[str] = mapped_column(
+        Id(Prefix.PROJECT), ForeignKey("projects.id", ondelete="CASCADE")
+    )
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    manifest: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[CreatedAt]

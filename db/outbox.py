@@ -1,0 +1,94 @@
+"""Append events to the log and the outbox; claim them in order for publishing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.models.outbox import EventLog, Outbox
+from events.bus import Message
+from events.envelope import Envelope
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in the outbox."""
+
+    depth: int
+    oldest: datetime | None
+
+
+async def append(session: AsyncSession, emitted: Sequence[tuple[Envelope, str]]) -> None:
+    """Write events to `event_log` and `outbox`.
+
+    Aggregates are updated before this runs, so that their row locks put the ids of one
+    aggregate's events into the order of their commits.
+    """
+    if not emitted:
+        return
+    rows = [_row(envelope, subject) for envelope, subject in emitted]
+    stored = await session.execute(
+        insert(EventLog).returning(EventLog.id, EventLog.created_at, sort_by_parameter_order=True),
+        rows,
+    )
+    await session.execute(
+        insert(Outbox), [{"event_log_id": id_, "created_at": at} for id_, at in stored]
+    )
+
+
+# A claim deletes its rows, so it has no cursor and cannot step over a late commit.
+_CLAIM = text("""
+    WITH claimed AS (
+        DELETE FROM outbox WHERE event_log_id IN (
+            SELECT event_log_id FROM outbox ORDER BY event_log_id
+            LIMIT :most FOR UPDATE SKIP LOCKED
+        ) RETURNING event_log_id, created_at
+    )
+    SELECT log.event_id, log.subject, log.headers, log.payload
+    FROM claimed JOIN event_log AS log
+      ON log.id = claimed.event_log_id AND log.created_at = claimed.created_at
+    ORDER BY log.id
+""")
+
+
+async def claim(session: AsyncSession, most: int) -> list[Message]:
+    """Take the oldest events off the outbox; they are gone when the transaction commits."""
+    rows = (await session.execute(_CLAIM, {"most": most})).all()
+    return [
+        Message(subject, bytes(payload), _headers(headers), _headers(headers)["ce-id"])
+        for _event_id, subject, headers, payload in rows
+    ]
+
+
+async def backlog(session: AsyncSession) -> Backlog:
+    depth, oldest = (await session.execute(select(func.count(), func.min(Outbox.created_at)))).one()
+    return Backlog(depth, oldest)
+
+
+def _row(envelope: Envelope, subject: str) -> dict[str, Any]:
+    return {
+        "event_id": envelope.id,
+        "created_at": envelope.time,
+        "type": envelope.type,
+        "schema_version": envelope.version,
+        "aggregate_id": envelope.subject,
+        "aggregate_version": envelope.aggregate_version,
+        "organisation_id": envelope.organisation_id,
+        "project_id": envelope.project_id,
+        "correlation_id": envelope.correlation_id,
+        "causation_id": envelope.causation_id,
+        "actor": envelope.actor,
+        "subject": subject,
+        "headers": envelope.headers(),
+        "payload": envelope.data.encode(),
+    }
+
+
+def _headers(value: Any) -> dict[str, str]:
+    return json.loads(value) if isinstance(value, str) else dict(value)

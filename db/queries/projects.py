@@ -1,0 +1,129 @@
+"""Projects and environments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from db.models import Environment, Project
+from db.session import Transaction
+from events.projects import ProjectCreated
+from zeitwork import ids
+
+PRODUCTION = "production"
+
+
+@dataclass(frozen=True, slots=True)
+class NewProject:
+    """What a person says about a project when creating it."""
+
+    organisation_id: str
+    slug: str
+    name: str
+    github_repo: str | None
+    github_installation_id: int | None
+    clone_url: str | None
+    default_branch: str
+    root_directory: str
+    health_path: str
+
+
+def project_create(
+    tx: Transaction, new: NewProject, *, base_domain: str
+) -> tuple[Project, Environment]:
+    """A project and its production environment at `slug.base_domain`."""
+    project = Project(
+        id=ids.new(ids.Prefix.PROJECT),
+        organisation_id=new.organisation_id,
+        slug=new.slug,
+        name=new.name,
+        github_repo=new.github_repo.lower() if new.github_repo else None,
+        github_installation_id=new.github_installation_id,
+        clone_url=new.clone_url,
+        default_branch=new.default_branch,
+        root_directory=new.root_directory,
+        health_path=new.health_path,
+    )
+    environment = Environment(
+        id=ids.new(ids.Prefix.ENVIRONMENT),
+        organisation_id=new.organisation_id,
+        project_id=project.id,
+        name=PRODUCTION,
+        branch=new.default_branch,
+        host=f"{new.slug}.{base_domain}",
+    )
+    tx.session.add(project)
+    tx.session.add(environment)
+    tx.emit(
+        ProjectCreated(
+            project_id=project.id,
+            environment_id=environment.id,
+            slug=new.slug,
+            github_repo=project.github_repo,
+        ),
+        subject=project.id,
+        organisation_id=new.organisation_id,
+        project_id=project.id,
+    )
+    return project, environment
+
+
+async def project_find(session: AsyncSession, reference: str) -> Project | None:
+    """By id or slug."""
+    by_id = reference.startswith("prj_")
+    column = Project.id if by_id else Project.slug
+    return (await session.execute(select(Project).where(column == reference))).scalar_one_or_none()
+
+
+async def project_find_by_github_repo(
+    session: AsyncSession, repo: str, *, installation_id: int | None
+) -> Sequence[Project]:
+    """Projects on a repository (`owner/name`, any case); several in a monorepo.
+
+    A project that names an installation only takes pushes of that installation.
+    """
+    query = (
+        select(Project)
+        .where(Project.github_repo == repo.lower())
+        .where(
+            or_(
+                Project.github_installation_id.is_(None),
+                Project.github_installation_id == installation_id,
+            )
+        )
+        .order_by(Project.id)
+    )
+    return (await session.execute(query)).scalars().all()
+
+
+async def projects_page(
+    session: AsyncSession, *, after: str | None, limit: int
+) -> Sequence[Project]:
+    query = select(Project).order_by(Project.id).limit(limit)
+    if after is not None:
+        query = query.where(Project.id > after)
+    return (await session.execute(query)).scalars().all()
+
+
+async def environments_of(session: AsyncSession, project_id: str) -> Sequence[Environment]:
+    query = (
+        select(Environment)
+        .where(Environment.project_id == project_id)
+        .order_by(Environment.created_at, Environment.id)
+    )
+    return (await session.execute(query)).scalars().all()
+
+
+async def environment_lock(session: AsyncSession, environment_id: str) -> Environment:
+    """The environment's row, locked: everything that moves its deployments goes one by one."""
+    return (
+        await session.execute(
+            select(Environment)
+            .where(Environment.id == environment_id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+    ).scalar_one()

@@ -1,0 +1,118 @@
+"""The one place that commits: rows and the events about them, together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.exc import StaleDataError
+
+from db import outbox
+from db.engine import ALL_TENANTS, Database, set_tenant, translated
+from events import subjects
+from events.envelope import Envelope, wrap
+from events.event import Event
+from zeitwork import logs
+from zeitwork.errors import Conflict, ZeitworkError
+
+_log = logs.get(__name__)
+Wake = Callable[[], Awaitable[None]]
+
+
+class Stale(Conflict):
+    """Somebody else changed the row meanwhile; reading it again and deciding anew helps."""
+
+    code = "stale"
+    retryable = True
+
+
+class Transaction:
+    """A unit of work: a session, and the events that its commit makes known."""
+
+    def __init__(self, session: AsyncSession, source: str) -> None:
+        self.session = session
+        self.emitted: list[tuple[Envelope, str]] = []
+        self.discarded = False
+        self._source = source
+
+    def emit(
+        self,
+        event: Event,
+        *,
+        subject: str,
+        version: int = 1,
+        organisation_id: str | None = None,
+        project_id: str | None = None,
+        job_class: subjects.JobClass = "production",
+    ) -> Envelope:
+        """Say something about the aggregate `subject`; published once this transaction commits."""
+        envelope = wrap(
+            event,
+            subject=subject,
+            source=self._source,
+            aggregate_version=version,
+            organisation_id=organisation_id,
+            project_id=project_id,
+        )
+        self.emitted.append((envelope, subjects.of(envelope, job_class=job_class)))
+        return envelope
+
+    def discard(self) -> None:
+        """Let nothing of this transaction happen, without an error."""
+        self.discarded = True
+
+
+class UnitOfWork:
+    """Opens transactions on one database and wakes the relay after those that emitted."""
+
+    def __init__(self, database: Database, *, wake: Wake | None = None) -> None:
+        self.database = database
+        self._wake = wake
+
+    @asynccontextmanager
+    async def transaction(self, *, tenant: str = ALL_TENANTS) -> AsyncIterator[Transaction]:
+        """Commit at the end of the block; roll back on an error or `discard`.
+
+        Raises:
+            DatabaseUnavailable: the outcome is unknown if it happens at the commit.
+            Stale: a row was changed by somebody else meanwhile.
+            Conflict: a uniqueness rule of the tables was broken.
+        """
+        source = f"zeitwork/{self.database.application}"
+        async with (
+            translated(),
+            _rules(),
+            AsyncSession(self.database.engine, expire_on_commit=False) as session,
+        ):
+            await set_tenant(session, tenant)
+            work = Transaction(session, source)
+            yield work
+            if work.discarded:
+                await session.rollback()
+                return
+            await outbox.append(session, work.emitted)
+            await session.commit()
+        if work.emitted:
+            await self._wake_relay()
+
+    async def _wake_relay(self) -> None:
+        if self._wake is None:
+            return
+        try:
+            await self._wake()
+        except ZeitworkError as error:
+            # The relay polls as well; a lost wake-up costs a quarter of a second.
+            _log.debug("relay not woken", code=error.code)
+
+
+@asynccontextmanager
+async def _rules() -> AsyncIterator[None]:
+    try:
+        yield
+    except StaleDataError as error:
+        raise Stale("the row was changed by somebody else meanwhile") from error
+    except IntegrityError as error:
+        constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+        raise Conflict(f"the change breaks a rule of the data ({constraint})") from error

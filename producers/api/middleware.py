@@ -1,0 +1,75 @@
+"""What happens round every API call, outermost first: trace and context, errors, authentication."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from producers.api import problems
+from producers.api.authenticate import authenticate
+from producers.api.call import Call, Deps, Endpoint
+from zeitwork import clock, context, ids, logs, metrics, tracing
+from zeitwork.errors import MethodNotAllowed, NotFound, ZeitworkError
+
+_log = logs.get(__name__)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def bound(endpoint: Endpoint, deps: Deps) -> Handler:
+    """The aiohttp handler of an endpoint."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        actor = authenticate(request, endpoint.access, deps.settings)
+        with context.bind(actor=actor):
+            return await endpoint.handle(Call(request, endpoint, deps))
+
+    return handle
+
+
+@web.middleware
+async def traced(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Continue the caller's trace, give the call an id, count and time it."""
+    route = request.match_info.route.resource
+    template = route.canonical if route is not None else "unmatched"
+    started = clock.monotonic()
+    correlation = ids.new(ids.Prefix.EVENT)
+    with (
+        tracing.continued(
+            request.headers, f"{request.method} {template}", kind=tracing.SpanKind.SERVER
+        ),
+        context.bind(correlation_id=correlation),
+    ):
+        answer = await handler(request)
+    if not answer.prepared:
+        answer.headers["X-Request-Id"] = correlation
+    seconds = clock.monotonic() - started
+    metrics.API_REQUESTS.labels(request.method, template, str(answer.status)).observe(seconds)
+    return answer
+
+
+@web.middleware
+async def problem(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into a problem document."""
+    try:
+        return await handler(request)
+    except ZeitworkError as error:
+        if error.status >= web.HTTPInternalServerError.status_code:
+            _log.warning("call failed", code=error.code, detail=error.message, path=request.path)
+        return problems.response(error)
+    except web.HTTPNotFound:
+        return problems.response(NotFound(f"There is no {request.path} here."))
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        answer = problems.response(MethodNotAllowed(f"{request.path} takes {allowed}."))
+        answer.headers["Allow"] = allowed
+        return answer
+    except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
+        raise
+    except Exception as error:
+        _log.exception("call crashed", path=request.path)
+        return problems.response(error)
+
+
+ORDER = (traced, problem)

@@ -1,0 +1,127 @@
+"""Nodes: agents register and fetch what they are to run; people list them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import BaseModel, Field, StringConstraints
+
+from db.models import Node
+from db.queries.instances import Assignment, assignments_of_node
+from db.queries.nodes import NodeFacts, node_find, node_register, nodes_all
+from events.instances import DesiredState, InstanceSpec
+from events.nodes import NodeJoined
+from events.states import InstanceState
+from producers.api.call import Call
+from producers.api.pages import Page
+from zeitwork.config import Settings
+from zeitwork.errors import NotFound
+from zeitwork.fields import Body, Slug
+
+_Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
+_Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
+
+
+class NodeRegistration(Body):
+    """What an agent says; `id` is the identity it has kept from before, if any."""
+
+    id: str | None = None
+    name: Slug
+    address: _Address
+    runtime: _Word
+    architecture: _Word
+    cpu_millis: Annotated[int, Field(ge=1)]
+    memory_mib: Annotated[int, Field(ge=1)]
+
+
+class NodeView(BaseModel):
+    """What a caller sees."""
+
+    id: str
+    name: str
+    address: str
+    runtime: str
+    architecture: str
+    cpu_millis: int
+    memory_mib: int
+    state: str
+    last_seen_at: datetime
+
+
+async def register(call: Call) -> web.Response:
+    """`POST /nodes`: idempotent by name."""
+    body = await call.body(NodeRegistration)
+    said = NodeFacts(**body.model_dump(exclude={"id"}))
+    async with call.work.transaction() as tx:
+        node, created = await node_register(tx.session, said)
+        if created:
+            tx.emit(NodeJoined(node_id=node.id, name=node.name), subject=node.id)
+    return call.reply(201 if created else 200, view(node))
+
+
+async def index(call: Call) -> web.Response:
+    """`GET /nodes`."""
+    async with call.database.read() as session:
+        found = await nodes_all(session)
+    return call.reply(200, Page(items=[view(each) for each in found], next=None))
+
+
+async def desired(call: Call) -> web.Response:
+    """`GET /nodes/{node}/desired`: everything that the node is to run, whole."""
+    wanted = call.path("node")
+    async with call.database.read() as session:
+        if await node_find(session, wanted) is None:
+            raise NotFound(f"There is no node {wanted!r}: register again.")
+        assignments = await assignments_of_node(session, wanted)
+    specs = [_spec(assignment, call.settings) for assignment in assignments]
+    return call.reply(200, DesiredState(node_id=wanted, instances=specs))
+
+
+async def artifact(call: Call) -> web.StreamResponse:
+    """`GET /artifacts/{digest}`: the bytes of a built application."""
+    digest = call.path("digest")
+    blob = await call.blobs.find(digest)
+    if blob is None:
+        raise NotFound(f"There is no artifact {digest!r}.")
+    answer = web.StreamResponse(headers={"Content-Type": "application/zstd"})
+    answer.content_length = blob.size
+    await answer.prepare(call.request)
+    async for chunk in call.blobs.read(digest):
+        await answer.write(chunk)
+    await answer.write_eof()
+    return answer
+
+
+def _spec(assignment: Assignment, settings: Settings) -> InstanceSpec:
+    instance, manifest = assignment.instance, assignment.artifact.manifest
+    return InstanceSpec(
+        instance_id=instance.id,
+        deployment_id=instance.deployment_id,
+        project_id=instance.project_id,
+        generation=instance.generation,
+        want="stopped" if instance.state is InstanceState.DRAINING else "running",
+        stop_after=instance.stop_after,
+        artifact_digest=assignment.artifact.digest,
+        artifact_size=assignment.artifact.size,
+        command=manifest["processes"]["web"],
+        env=manifest.get("env", {}),
+        path=tuple(manifest.get("path", ())),
+        health_path=assignment.project.health_path,
+        health_timeout_seconds=settings.health_timeout_seconds,
+    )
+
+
+def view(node: Node) -> NodeView:
+    return NodeView(
+        id=node.id,
+        name=node.name,
+        address=node.address,
+        runtime=node.runtime,
+        architecture=node.architecture,
+        cpu_millis=node.cpu_millis,
+        memory_mib=node.memory_mib,
+        state=str(node.state),
+        last_seen_at=node.last_seen_at,
+    )

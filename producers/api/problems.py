@@ -1,0 +1,68 @@
+"""Every error as one RFC 9457 problem with a stable code; unknown faults show an id, no detail."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from zeitwork import tracing
+from zeitwork.errors import InvalidInput, ZeitworkError
+
+CONTENT_TYPE = "application/problem+json"
+
+
+class InvalidFields(InvalidInput):
+    """Some fields are missing, unknown or of the wrong form."""
+
+    code = "invalid_fields"
+
+    def __init__(self, message: str, errors: list[dict[str, str]]) -> None:
+        super().__init__(message)
+        self.errors = errors
+
+    @classmethod
+    def of(cls, error: ValidationError) -> InvalidFields:
+        """Each fault with a JSON pointer to its field."""
+        errors = [
+            {
+                "pointer": "/" + "/".join(str(part) for part in item["loc"]),
+                "code": item["type"],
+                "message": item["msg"],
+            }
+            for item in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        named = ", ".join(item["pointer"] for item in errors)
+        return cls(f"These fields cannot be used: {named}.", errors)
+
+
+def response(error: Exception) -> web.Response:
+    """The problem for an error."""
+    known = error if isinstance(error, ZeitworkError) else ZeitworkError("")
+    document: dict[str, Any] = {
+        "type": f"urn:zeitwork:error:{known.code}",
+        "title": _title(type(known)) if known is error else "Something went wrong on our side.",
+        "status": known.status,
+        "code": known.code,
+        "category": str(known.category),
+        "retryable": known.retryable,
+        "trace_id": tracing.current_trace_id(),
+    }
+    if known is error:
+        document["detail"] = known.message
+    else:
+        document["detail"] = "The operator finds it in the log by its trace id."
+    if isinstance(known, InvalidFields):
+        document["errors"] = known.errors
+    answer = web.Response(status=known.status, text=json.dumps(document), content_type=CONTENT_TYPE)
+    if known.status == web.HTTPUnauthorized.status_code:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    if known.status == web.HTTPServiceUnavailable.status_code:
+        answer.headers["Retry-After"] = "1"
+    return answer
+
+
+def _title(kind: type[ZeitworkError]) -> str:
+    return (kind.__doc__ or kind.__name__).strip().split("\n", 1)[0]

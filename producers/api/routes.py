@@ -1,0 +1,50 @@
+"""The table of every route: the API on one screen."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from producers.api import (
+    builds,
+    deliveries,
+    deployments,
+    events,
+    instances,
+    nodes,
+    organisations,
+    projects,
+)
+from producers.api.call import Access, Endpoint
+from producers.webhooks import github
+
+PREFIX: Final = "/api/v1"
+
+ROUTES: Final = (
+    Endpoint("GET", "/artifacts/{digest}", nodes.artifact, access=Access.NODE),
+    Endpoint("GET", "/builds/{build}", builds.show),
+    Endpoint("GET", "/builds/{build}/logs", builds.log),
+    Endpoint("GET", "/builds/{build}/logs/stream", builds.follow),
+    Endpoint("GET", "/deployments", deployments.index),
+    Endpoint("GET", "/deployments/{deployment}", deployments.show),
+    Endpoint("GET", "/deployments/{deployment}/instances", instances.index),
+    Endpoint("GET", "/events", events.index),
+    Endpoint("GET", "/events/stream", events.follow),
+    Endpoint("GET", "/instances/{instance}/logs/stream", instances.follow),
+    Endpoint("GET", "/nodes", nodes.index),
+    Endpoint("GET", "/nodes/{node}/desired", nodes.desired, access=Access.NODE),
+    Endpoint("GET", "/organisations", organisations.index),
+    Endpoint("GET", "/projects", projects.index),
+    Endpoint("GET", "/projects/{project}", projects.show),
+    Endpoint("GET", "/webhooks/deliveries/{guid}", deliveries.show),
+    Endpoint("POST", "/nodes", nodes.register, access=Access.NODE),
+    Endpoint("POST", "/organisations", organisations.create),
+    Endpoint("POST", "/projects", projects.create),
+    Endpoint("POST", "/projects/{project}/deployments", deployments.create),
+    Endpoint(
+        "POST",
+        "/webhooks/github",
+        github.receive,
+        access=Access.PUBLIC,
+        max_body=github.MAX_BODY_BYTES,
+    ),
+)

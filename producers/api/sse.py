@@ -1,0 +1,104 @@
+"""Server-sent events: ids for resuming, heartbeats, and an end when the reader is gone.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from aiohttp import web
+
+from zeitwork import clock
+from zeitwork.service import cancel, spawn
+
+_HEARTBEAT_SECONDS = 15.0
+_Item = TypeVar("_Item")
+
+
+class Bell:
+    """Rings when there is something to look at; rings during a look are folded into one."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        self._rung.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return at the next ring, or after `seconds` at the latest."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
+        except TimeoutError:
+            return
+        self._rung.clear()
+
+
+class EventStream:
+    """An open stream of events to one reader."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self.response = web.StreamResponse(
+            headers={
+                "Content-Type": "text/event-stream",
+                "Cache-Control": "no-store",
+                "X-Accel-Buffering": "no",
+            }
+        )
+
+    @property
+    def last_id(self) -> int | None:
+        """What the reader saw last, when it comes back."""
+        given = self._request.headers.get("Last-Event-ID", "")
+        return int(given) if given.isascii() and given.isdigit() else None
+
+    async def open(self) -> None:
+        await self.response.prepare(self._request)
+        await self.response.write(b": open\n\n")
+
+    async def send(self, data: str, *, event: str, id_: int | None = None) -> None:
+        head = f"id: {id_}\n" if id_ is not None else ""
+        body = "".join(f"data: {line}\n" for line in data.split("\n"))
+        await self.response.write(f"{head}event: {event}\n{body}\n".encode())
+
+    @asynccontextmanager
+    async def listening(self, items: AsyncIterator[object]) -> AsyncIterator[Bell]:
+        """Open the stream and turn `items` into a bell that rings at each of them."""
+        await self.open()
+        bell = Bell()
+        ringing = spawn(_ring(items, bell), "sse-bell")
+        try:
+            yield bell
+        finally:
+            await cancel(ringing)
+
+    async def alive(self, items: AsyncIterator[_Item]) -> AsyncIterator[_Item]:
+        """The items; comments keep the connection open between them and notice a gone reader."""
+        pending = spawn(_next(items), "sse-next")
+        try:
+            while True:
+                done, _ = await asyncio.wait({pending}, timeout=_HEARTBEAT_SECONDS)
+                if not done:
+                    await self._beat()
+                    continue
+                yield pending.result()
+                pending = spawn(_next(items), "sse-next")
+        finally:
+            await cancel(pending)
+
+    async def _beat(self) -> None:
+        await self.response.write(f": {clock.now().isoformat()}\n\n".encode())
+
+
+async def _next(items: AsyncIterator[_Item]) -> _Item:
+    return await anext(items)
+
+
+async def _ring(items: AsyncIterator[object], bell: Bell) -> None:
+    async for _ in items:
+        bell.ring()

@@ -1,0 +1,96 @@
+"""Builds the API process: routes, relay, housekeeping."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from db.engine import Database
+from db.leased import LeasedLoop
+from db.session import UnitOfWork
+from events import subjects
+from events.nats_bus import NatsBus
+from producers.api import middleware
+from producers.api.call import Deps
+from producers.api.routes import PREFIX, ROUTES
+from producers.housekeeper import Housekeeper
+from producers.relay import Relay
+from zeitwork import ids
+from zeitwork.blobs import DiskBlobStore
+from zeitwork.config import Settings
+from zeitwork.errors import InvalidSettings
+from zeitwork.opsserver import OpsServer
+from zeitwork.service import Service, Supervisor
+
+_HOUSEKEEPING_SECONDS = 3600.0
+_REQUIRED_SECRETS = ("api_token", "node_token", "github_webhook_secret")
+
+
+class ApiServer:
+    """The public listener of the API; a Service."""
+
+    name = "api"
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        settings = self._deps.settings.api
+        self._runner = web.AppRunner(
+            application(self._deps), access_log=None, handler_cancellation=True
+        )
+        await self._runner.setup()
+        await web.TCPSite(self._runner, settings.host, settings.port).start()
+
+    async def ready(self) -> str | None:
+        return None if self._runner is not None else "not listening"
+
+    async def stop(self) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+
+def application(deps: Deps) -> web.Application:
+    """The aiohttp application of the route table."""
+    app = web.Application(middlewares=middleware.ORDER)
+    for endpoint in ROUTES:
+        app.router.add_route(
+            endpoint.method, PREFIX + endpoint.path, middleware.bound(endpoint, deps)
+        )
+    return app
+
+
+async def run(settings: Settings) -> int:
+    """Run until a signal; the exit code.
+
+    Raises:
+        InvalidSettings: a secret is missing.
+    """
+    _require_secrets(settings)
+    bus = NatsBus(settings.nats_url, name="api")
+    database = Database(settings.database_url, application="api")
+    work = UnitOfWork(database, wake=lambda: bus.signal(subjects.WAKE_OUTBOX))
+    deps = Deps(settings, work, bus, DiskBlobStore(settings.data_dir / "blobs"))
+    housekeeping = LeasedLoop(
+        "housekeeping",
+        Housekeeper(work).round,
+        work=work,
+        holder=ids.new_uuid(),
+        interval=_HOUSEKEEPING_SECONDS,
+    )
+    services: list[Service] = [database, bus, Relay(bus, work), housekeeping, ApiServer(deps)]
+    supervisor = Supervisor(services)
+    ops = OpsServer(host=settings.api.ops_host, port=settings.api.ops_port, ready=supervisor.ready)
+    services.insert(0, ops)
+    return await supervisor.run()
+
+
+def _require_secrets(settings: Settings) -> None:
+    missing = [
+        f"ZEITWORK_{name.upper()}"
+        for name in _REQUIRED_SECRETS
+        if not getattr(settings, name).get_secret_value()
+    ]
+    if missing:
+        raise InvalidSettings(f"Set {', '.join(missing)} (`zeitwork up` makes them itself).")

@@ -1,0 +1,34 @@
+"""Keeps the tables bounded: partitions of the event log, and the inbox."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from db import inbox
+from db.queries import event_log
+from db.session import UnitOfWork
+from zeitwork import clock, logs
+
+_log = logs.get(__name__)
+_DAYS_AHEAD = 7
+_EVENT_LOG_KEPT = timedelta(days=90)
+_INBOX_KEPT = timedelta(days=15)  # a day more than ZW_EVENTS keeps its messages
+
+
+class Housekeeper:
+    """One round: make the coming days' partitions, drop what is past its time."""
+
+    def __init__(self, work: UnitOfWork) -> None:
+        self._work = work
+
+    async def round(self) -> None:
+        now = clock.now()
+        async with self._work.transaction() as tx:
+            await event_log.ensure_partitions(tx.session, _DAYS_AHEAD)
+        async with self._work.transaction() as tx:
+            dropped = await event_log.drop_partitions_before(
+                tx.session, (now - _EVENT_LOG_KEPT).date()
+            )
+            await inbox.purge(tx.session, now - _INBOX_KEPT)
+        if dropped:
+            _log.info("event log partitions dropped", partitions=dropped)

@@ -1,0 +1,3 @@
+"""Webhooks: verify, store, answer. Nothing else."""
+
+from __future__ import annotations

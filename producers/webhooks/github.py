@@ -1,0 +1,83 @@
+"""GitHub's webhooks: verified over the raw bytes, stored with their event, answered with 202."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+
+import zstandard
+from aiohttp import web
+
+from db.queries.github import delivery_finish, delivery_insert
+from db.session import Transaction
+from events.states import DeliveryState
+from producers.api.call import Call
+from producers.webhooks import payloads, signatures
+from zeitwork import metrics
+from zeitwork.errors import InvalidInput, MalformedBody
+
+MAX_BODY_BYTES = 25 * 1024 * 1024  # GitHub sends no larger ones
+_GUID = re.compile(r"[A-Za-z0-9-]{1,64}")
+_NAME = re.compile(r"[a-z_]{1,64}")
+
+
+async def receive(call: Call) -> web.Response:
+    """`POST /webhooks/github`.
+
+    Raises:
+        BodyTooLarge, BadSignature, InvalidInput, MalformedBody: nothing was stored.
+    """
+    body = await call.read_body()
+    headers = call.request.headers
+    secret = call.settings.github_webhook_secret.get_secret_value()
+    signatures.verify(secret, body, headers.get("X-Hub-Signature-256"))
+    guid = _header(headers.get("X-GitHub-Delivery"), _GUID, "X-GitHub-Delivery")
+    event = _header(headers.get("X-GitHub-Event"), _NAME, "X-GitHub-Event")
+    payload = _parse(body)
+    compressed = await asyncio.to_thread(zstandard.compress, body)
+    async with call.work.transaction() as tx:
+        stored = await delivery_insert(
+            tx.session, guid=guid, event=event, action=_action(payload), body=compressed
+        )
+        outcome = "duplicate"
+        if stored is not None:
+            outcome = await _announce(tx, event, payload, delivery_id=stored)
+    metrics.WEBHOOK_DELIVERIES.labels(event if event in _KNOWN else "other", outcome).inc()
+    return call.reply(202, {"delivery": guid, "outcome": outcome})
+
+
+_KNOWN = frozenset({"push", "ping"})
+
+
+async def _announce(
+    tx: Transaction, event: str, payload: dict[str, object], *, delivery_id: str
+) -> str:
+    if event == "push":
+        said = payloads.push(payload, delivery_id=delivery_id)
+        tx.emit(said, subject=delivery_id)
+        return "accepted"
+    reason = "ping" if event == "ping" else f"the event {event} is not used"
+    await delivery_finish(tx.session, delivery_id, DeliveryState.IGNORED, reason=reason)
+    return "ignored"
+
+
+def _header(value: str | None, form: re.Pattern[str], name: str) -> str:
+    if value is None or not form.fullmatch(value):
+        raise InvalidInput(f"The {name} header is missing or malformed.")
+    return value
+
+
+def _parse(body: bytes) -> dict[str, object]:
+    try:
+        payload = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedBody("The body is not JSON (set the content type to JSON).") from error
+    if not isinstance(payload, dict):
+        raise MalformedBody("The body must be a JSON object.")
+    return payload
+
+
+def _action(payload: dict[str, object]) -> str | None:
+    action = payload.get("action")
+    return action[:64] if isinstance(action, str) else None

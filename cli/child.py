@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import aiohttp
 from typing_extensions import override
 
 from cli.program import Command, Program, Sink
@@ -44,6 +43,6 @@ class Child(Program):
                 if answer.status == 200:  # noqa: PLR2004 - HTTP's OK
                     return None
                 body = await answer.text()
-        except aiohttp.ClientError as error:
+        except outbound.ClientError as error:
             return f"does not answer: {error}"
         return f"answers {answer.status}: {body[:_REASON_CHARACTERS]}"

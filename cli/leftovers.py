@@ -6,7 +6,6 @@ run; the start time tells them from strangers that were given the same number si
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -18,11 +17,12 @@ import psutil
 
 from cli import private_files
 from cli.program import Program
-from zeitwork import logs
+from zeitwork import clock, logs
 from zeitwork.errors import HostUnsupported
 
 _log = logs.get(__name__)
 _GRACE_SECONDS = 10.0
+_POLL_SECONDS = 0.05
 # psutil counts from the boot time, which moves a little when the clock is set. No number comes
 # round again this fast.
 _START_TIME_TOLERANCE_SECONDS = 5.0
@@ -41,19 +41,22 @@ class Launched:
 class Leftovers:
     """The list of launched processes, in launch order, on disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, grace_seconds: float = _GRACE_SECONDS) -> None:
         self._path = path
+        self._grace_seconds = grace_seconds
         self._launched: dict[str, Launched] = {}
 
     def record(self, program: Program) -> None:
         """Write down what `program` runs as now, in place of what it ran as before."""
-        self._launched.pop(program.name, None)
-        if program.pid is not None:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                started = psutil.Process(program.pid).create_time()
-                self._launched[program.name] = Launched(
-                    program.name, program.pid, started, program.stop_signal
-                )
+        assert program.pid is not None  # noqa: S101 - it was launched
+        try:
+            started = psutil.Process(program.pid).create_time()
+        except psutil.NoSuchProcess:  # it has ended, and is nobody's to find
+            return
+        # A program that was restarted keeps its place in the order.
+        self._launched[program.name] = Launched(
+            program.name, program.pid, started, program.stop_signal
+        )
         self._save()
 
     def forget(self, program: Program) -> None:
@@ -74,12 +77,30 @@ class Leftovers:
         ]
         for launched, process in found:
             _log.warning("ending a process of an earlier run", part=launched.name, pid=process.pid)
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(launched.signal)
-            await asyncio.to_thread(psutil.wait_procs, [process], timeout=_GRACE_SECONDS)
-            await _kill(process)
+            await self._end(process, launched.signal)
         self._path.unlink(missing_ok=True)
         return [launched.name for launched, _ in found]
+
+    async def _end(self, process: psutil.Process, number: int) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+        if await self._ends(process):
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if not await self._ends(process):
+            raise HostUnsupported(
+                f"process {process.pid} of an earlier run cannot be ended; end it by hand"
+            )
+
+    async def _ends(self, process: psutil.Process) -> bool:
+        """Whether it ends in time. It is no child of ours, so there is nothing to wait on."""
+        deadline = clock.monotonic() + self._grace_seconds
+        while not _has_ended(process):
+            if clock.monotonic() > deadline:
+                return False
+            await clock.sleep(_POLL_SECONDS)
+        return True
 
     def _read(self) -> list[Launched]:
         try:
@@ -99,19 +120,14 @@ def _still_running(launched: Launched) -> psutil.Process | None:
     try:
         process = psutil.Process(launched.pid)
         apart = abs(process.create_time() - launched.started)
-        ended = process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return None
-    return None if ended or apart > _START_TIME_TOLERANCE_SECONDS else process
+    return None if apart > _START_TIME_TOLERANCE_SECONDS or _has_ended(process) else process
 
 
-async def _kill(process: psutil.Process) -> None:
-    """SIGKILL to its group, if it still runs; psutil knows it from a stranger of that number."""
-    if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        _, alive = await asyncio.to_thread(
-            psutil.wait_procs, [process], timeout=_GRACE_SECONDS
-        )
-        if alive:
-            raise HostUnsupported(f"process {process.pid} of an earlier run cannot be killed")
+def _has_ended(process: psutil.Process) -> bool:
+    """Whether it is gone, or only waits for a parent (init, in some containers) that never asks."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -16,16 +16,21 @@ class Platform:
     """A running platform: its addresses, its credentials, its place.
 
     Attributes:
+        proxy_url: the proxy on this machine, whatever name visitors use.
+        public_url: scheme, domain and port that visitors use.
         ports: every port that it took, by name.
+        ops_ports: the port of /readyz of each service, by the service's name.
         pid: the process of `zeitwork up`.
     """
 
     api_url: str
+    proxy_url: str
     public_url: str
     api_token: str = field(repr=False)
     webhook_secret: str = field(repr=False)
     data_dir: Path
     ports: Mapping[str, int]
+    ops_ports: Mapping[str, int]
     pid: int
 
 

@@ -10,16 +10,14 @@ import signal
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from cli import tether
-from zeitwork import clock, service, subprocesses
+from cli.lines import Lines
+from zeitwork import clock, subprocesses
 from zeitwork.errors import ProgramFailed, TimedOut
 
 Sink = Callable[[str], None]
-_MAX_LINE_BYTES = 16 * 1024
 _TAIL_LINES = 15
-_POLL_SECONDS = 0.02
 _PROBE_SECONDS = 2.0
 _DRAIN_SECONDS = 1.0
 
@@ -45,18 +43,20 @@ class Program(abc.ABC):
         stop_signal: asks it to end in an orderly way.
         grace_seconds: time for that, before the whole group is killed.
         ready_within_seconds: time from launch to the first good answer.
+        poll_seconds: time between two questions until then.
     """
 
     stop_signal = signal.SIGTERM
     grace_seconds = 10.0
     ready_within_seconds = 30.0
+    poll_seconds = 0.02
 
     def __init__(self, name: str, *, sink: Sink) -> None:
         self._name = name
         self._sink = sink
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[Any] | None = None
+        self._lines: Lines | None = None
 
     @abc.abstractmethod
     async def command(self) -> Command:
@@ -98,13 +98,14 @@ class Program(abc.ABC):
                 return
             await self.stop()
         command = await self.command()
+        argv = [*command.wrapper, *await tether.prefix(self.stop_signal), *command.argv]
         self._tail.clear()
-        self._process = await subprocesses.start(
-            [*command.wrapper, *await tether.prefix(self.stop_signal), *command.argv],
-            env=command.env,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        self._reader = service.spawn(self._read(self._process), f"read-{self._name}")
+        self._lines = Lines(self._keep)
+        write_end = await self._lines.open()
+        try:
+            self._process = await subprocesses.start(argv, env=command.env, stdout=write_end)
+        finally:
+            os.close(write_end)
 
     async def wait_ready(self) -> None:
         """Return when it answers.
@@ -123,7 +124,7 @@ class Program(abc.ABC):
                     f"{self._name} is not ready after {self.ready_within_seconds:g} s: "
                     f"{reason}{self._last_words()}"
                 )
-            await clock.sleep(_POLL_SECONDS)
+            await clock.sleep(self.poll_seconds)
         await self.settle()
 
     async def ready(self) -> str | None:
@@ -150,18 +151,18 @@ class Program(abc.ABC):
         return await self._process.wait()
 
     async def stop(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
+        process = self._process
         try:
-            if process.returncode is None:
+            if process is not None and process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(self.stop_signal)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(process.wait(), self.grace_seconds)
         finally:
-            await subprocesses.kill_tree(process)
+            if process is not None:
+                await subprocesses.kill_tree(process)
             await self._drain()
+            self._process = None
 
     def kill(self) -> None:
         """SIGKILL to its whole group; `stop` or `wait` then return at once."""
@@ -169,32 +170,16 @@ class Program(abc.ABC):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None  # noqa: S101 - we asked for the pipe
-        rest = b""
-        while chunk := await process.stdout.read(_MAX_LINE_BYTES):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) >= _MAX_LINE_BYTES:
-                lines.append(rest)
-                rest = b""
-            for line in lines:
-                self._keep(line)
-        if rest:
-            self._keep(rest)
-
-    def _keep(self, line: bytes) -> None:
-        text = line[:_MAX_LINE_BYTES].rstrip(b"\r").decode("utf-8", "replace")
-        self._tail.append(text)
+    def _keep(self, line: str) -> None:
+        self._tail.append(line)
         # A full disk must not stop the reading: the pipe would fill and the program would block.
         with contextlib.suppress(OSError):
-            self._sink(text)
+            self._sink(line)
 
     async def _drain(self) -> None:
-        """Read what is left in the pipe; a grandchild that holds it open is not waited for."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            await asyncio.wait({reader}, timeout=_DRAIN_SECONDS)
-            await service.cancel(reader)
+        lines, self._lines = self._lines, None
+        if lines is not None:
+            await lines.close(within_seconds=_DRAIN_SECONDS)
 
     def _last_words(self) -> str:
         return "; its last words:\n" + "\n".join(self._tail) if self._tail else ""

@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any
+
+from typing_extensions import override
 
 from cli.backoff import Backoff
 from cli.leftovers import Leftovers
 from cli.program import Program
-from zeitwork import clock, logs, service
+from cli.together import together
+from zeitwork import clock, logs
 from zeitwork.errors import ZeitworkError
+from zeitwork.service import Worker
 
 _log = logs.get(__name__)
 
 
-class Keeper:
-    """Keeps one program running; a Service.
+class Keeper(Worker):
+    """Keeps one program running.
 
     The first start must succeed. From then on every end is followed by a new start after a
-    growing delay, until `stop`.
+    growing delay, until `release` or `stop`.
 
     Attributes:
         restarts: launches after the first.
     """
 
     def __init__(self, program: Program, *, leftovers: Leftovers) -> None:
-        self._program = program
+        super().__init__()
+        self.name = program.name
+        self.program = program
+        self.restarts = 0
         self._leftovers = leftovers
         self._backoff = Backoff()
         self._launched_at = 0.0
-        self._task: asyncio.Task[Any] | None = None
-        self.restarts = 0
 
-    @property
-    def name(self) -> str:
-        return self._program.name
-
-    @property
-    def program(self) -> Program:
-        return self._program
-
+    @override
     async def start(self) -> None:
         """Launch, wait until ready, and keep it from then on.
 
@@ -52,29 +48,35 @@ class Keeper:
         except BaseException:
             await self.stop()
             raise
-        self._task = service.spawn(self._keep(), f"keep-{self.name}")
+        await super().start()
 
+    @override
     async def ready(self) -> str | None:
-        return await self._program.ready()
+        return await self.program.ready()
 
+    async def release(self) -> None:
+        """Let the program end when it ends."""
+        await super().stop()
+
+    @override
     async def stop(self) -> None:
-        task, self._task = self._task, None
-        await service.cancel(task)
-        await self._program.stop()
-        self._leftovers.forget(self._program)
+        await self.release()
+        await self.program.stop()
+        self._leftovers.forget(self.program)
 
-    async def _keep(self) -> None:
+    @override
+    async def run(self) -> None:
         while True:
             try:
-                if self._program.pid is None:
+                if self.program.pid is None:
                     self.restarts += 1
                     await self._run_until_ready()
                     _log.warning("program is ready again", part=self.name)
-                reason = f"ended with {await self._program.wait()}"
-            except ZeitworkError as error:
-                reason = error.message
+                reason = f"ended with {await self.program.wait()}"
+            except (ZeitworkError, OSError) as error:
+                reason = str(error)
             # What it left in its group goes too, before its successor starts.
-            await self._program.stop()
+            await self.program.stop()
             delay = self._backoff.after(clock.monotonic() - self._launched_at)
             _log.error(
                 "program failed", part=self.name, reason=reason, restart_in_seconds=round(delay, 2)
@@ -83,9 +85,9 @@ class Keeper:
 
     async def _run_until_ready(self) -> None:
         self._launched_at = clock.monotonic()
-        await self._program.launch()
-        self._leftovers.record(self._program)
-        await self._program.wait_ready()
+        await self.program.launch()
+        self._leftovers.record(self.program)
+        await self.program.wait_ready()
 
 
 class Supervision:
@@ -103,24 +105,22 @@ class Supervision:
         """Start programs that do not need each other; return when all are ready.
 
         Raises:
-            ZeitworkError: one did not come up; the others keep running until `stop`.
+            ZeitworkError: one did not come up; those that did keep running until `stop`.
         """
         keepers = [Keeper(program, leftovers=self._leftovers) for program in programs]
         self._keepers += keepers
-        starts = [service.spawn(keeper.start(), f"start-{keeper.name}") for keeper in keepers]
-        try:
-            done, _ = await asyncio.wait(starts, return_when=asyncio.FIRST_EXCEPTION)
-            for start in done:
-                start.result()
-        finally:
-            await service.cancel(*starts)
+        await together(*(keeper.start() for keeper in keepers))
 
     async def stop(self) -> None:
-        """Stop everything, the last started first."""
-        while self._keepers:
-            keeper = self._keepers[-1]
-            await keeper.stop()
-            self._keepers.pop()
+        """Stop everything, the last started first; one that resists does not keep the others."""
+        for keeper in self._keepers:
+            await keeper.release()
+        for keeper in reversed(self._keepers):
+            try:
+                await keeper.stop()
+            except (ZeitworkError, OSError) as error:
+                _log.error("program did not stop", part=keeper.name, reason=str(error))
+        self._keepers.clear()
 
     def kill(self) -> None:
         """SIGKILL to every program; `stop` then has nothing to wait for."""

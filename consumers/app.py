@@ -19,6 +19,7 @@ from events import subjects
 from events.nats_bus import NatsBus
 from zeitwork import ids
 from zeitwork.blobs import DiskBlobStore
+from zeitwork.cache import RedisCache
 from zeitwork.config import Settings
 from zeitwork.opsserver import OpsServer
 from zeitwork.service import Service, Supervisor
@@ -29,16 +30,19 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     bus = NatsBus(settings.nats_url, name="consumers")
     database = Database(settings.database_url, application="consumers", pool_size=10)
     work = UnitOfWork(database, wake=lambda: bus.signal(subjects.WAKE_OUTBOX))
+    cache = RedisCache(settings.cache_url)
     builder = Builder(work=work, bus=bus, pipeline=_pipeline(settings))
     wiring = Wiring(
         work=work,
         builder=builder,
         build_slots=settings.consumers.build_slots,
         drain_seconds=settings.drain_seconds,
+        cache=cache,
     )
     services: list[Service] = [
         database,
         bus,
+        cache,
         ConsumerRuntime(settings.nats_url, bindings(wiring, groups)),
         *_watchers(bus, work, groups),
     ]
@@ -57,7 +61,7 @@ def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str]) -> list[Ser
     holder: UUID = ids.new_uuid()
     watchers: list[Service] = []
     if "instances" in groups:
-        nodes = NodeReconciler(work)
+        nodes = NodeReconciler(bus, work)
         watchers.append(HeartbeatListener(bus, work))
         watchers.append(LeasedLoop("nodes", nodes.round, work=work, holder=holder, interval=5))
     if "deployments" in groups:

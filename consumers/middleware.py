@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import nats.errors
+import structlog
 from faststream import BaseMiddleware, ContextRepo, StreamMessage
 from nats.aio.msg import Msg
 from opentelemetry.trace import Span, StatusCode
@@ -251,7 +252,7 @@ def _report(delivery: _Delivery, verdict: Verdict, *, span: Span, seconds: float
     outcome = _LABELS[type(verdict)]
     metrics.HANDLED.labels(delivery.durable.name, outcome).observe(seconds)
     span.set_attribute("zeitwork.outcome", outcome)
-    about = {"attempt": delivery.attempt, "seconds": round(seconds, 4)}
+    about: dict[str, Any] = {"attempt": delivery.attempt, "seconds": round(seconds, 4)}
     match verdict:
         case Done():
             _log.debug("message handled", **about)
@@ -297,11 +298,11 @@ def _around(delivery: _Delivery) -> Iterator[Span]:
             organisation_id=headers.get("ce-organisation"),
             project_id=headers.get("ce-project"),
         ),
-        logs.bound(durable=durable.name, event_type=headers.get("ce-type")),
+        structlog.contextvars.bound_contextvars(
+            event_type=headers.get("ce-type"), sequence=metadata.sequence.stream
+        ),
         tracing.continued(
-            headers,
-            f"process {durable.name}",
-            **{"messaging.system": "nats", "zeitwork.sequence": metadata.sequence.stream},
+            headers, f"process {durable.name}", sequence=metadata.sequence.stream
         ) as span,
     ):
         yield span

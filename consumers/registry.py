@@ -11,6 +11,7 @@ from consumers.deployments import handler as deployments
 from consumers.github import handler as github
 from consumers.handling import FactHandler, once
 from consumers.instances import handler as instances
+from consumers.routing import caching
 from consumers.routing import handler as routing
 from consumers.runtime import Binding
 from consumers.scheduling import handler as scheduling
@@ -21,8 +22,10 @@ from events import github as github_facts
 from events import instances as instance_facts
 from events import nodes as node_facts
 from events import projects as project_facts
+from events import routes as route_facts
 from events.event import Event
 from events.streams import Durable
+from zeitwork.cache import Cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +36,18 @@ class Wiring:
     builder: Builder
     build_slots: int
     drain_seconds: float
+    cache: Cache
 
 
-GROUPS = ("builds", "deployments", "github", "instances", "routing", "scheduling")
+GROUPS = (
+    "builds",
+    "deployments",
+    "github",
+    "instances",
+    "route-cache",
+    "routing",
+    "scheduling",
+)
 
 
 def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Binding]:
@@ -62,6 +74,9 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Binding]:
             wiring,
             streams.INSTANCES,
             {instance_facts.InstanceReported: instances.instance_reported},
+        ),
+        "route-cache": Binding(
+            streams.ROUTE_CACHE, {route_facts.RouteChanged: caching.copy_to(wiring.cache)}
         ),
         "routing": _facts(
             wiring, streams.ROUTING, dict.fromkeys(_ROUTING, routing.look(wiring.drain_seconds))

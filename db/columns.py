@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, Dialect, Enum, Uuid, func
+from sqlalchemy import DateTime, Dialect, Enum, Text, Uuid, func
 from sqlalchemy.orm import mapped_column
 from sqlalchemy.types import TypeDecorator
 from typing_extensions import override
@@ -32,6 +32,17 @@ class Id(TypeDecorator[str]):
     @override
     def process_result_value(self, value: UUID | None, dialect: Dialect) -> str | None:
         return None if value is None else ids.from_uuid(self.prefix, value)
+
+
+class Prose(TypeDecorator[str]):
+    """Text that comes from outside; NUL, which PostgreSQL cannot hold, is replaced."""
+
+    impl = Text
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def state(enum: type[StrEnum], name: str) -> Any:

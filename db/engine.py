@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from pydantic import SecretStr
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from zeitwork import metrics
-from zeitwork.errors import DatabaseUnavailable, InvalidSettings
+from zeitwork import ids, metrics
+from zeitwork.errors import DatabaseUnavailable, InvalidInput, InvalidSettings, ZeitworkError
 
 ALL_TENANTS = "*"
 
@@ -25,6 +25,13 @@ _IDLE_IN_TRANSACTION_MS = 30_000
 _CONNECT_SECONDS = 5
 _POOL_WAIT_SECONDS = 5.0
 _PROBE_SECONDS = 2.0
+# A statement whose server is gone without a word ends after about 15 s, on either side.
+_DEAD_PEER = {
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+}
 
 
 class Database:
@@ -93,19 +100,35 @@ class Database:
 
 
 async def set_tenant(session: AsyncSession, tenant: str) -> None:
-    """The one place that says whose rows a transaction may see: an organisation id, or all."""
+    """The one place that says whose rows a transaction may see: an organisation id, or all.
+
+    Raises:
+        InvalidInput: neither.
+    """
+    visible = tenant if tenant == ALL_TENANTS else str(ids.to_uuid(ids.Prefix.ORGANISATION, tenant))
     await session.execute(
-        text("SELECT set_config('zeitwork.organisation', :tenant, true)"), {"tenant": tenant}
+        text("SELECT set_config('zeitwork.organisation', :visible, true)"), {"visible": visible}
     )
 
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Turn the driver's word for "away" into ours; other errors pass."""
+    """Turn the driver's words for "away" and "no such value" into ours; other errors pass."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error)}") from error
+    except DataError as error:
+        raise InvalidInput(f"The database cannot hold a value: {_first_line(error)}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error)}") from error
+        raise
+    except StatementError as error:
+        # A column type of ours refused a value (db/columns.py).
+        if isinstance(error.orig, ZeitworkError):
+            raise error.orig from error
+        raise
 
 
 def _first_line(error: Exception) -> str:
@@ -141,11 +164,14 @@ def _create_engine(
         hide_parameters=True,
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,
+            **_DEAD_PEER,
             "application_name": f"zeitwork-{application}",
             "options": (
                 f"-c statement_timeout={_STATEMENT_TIMEOUT_MS}"
                 f" -c lock_timeout={_LOCK_TIMEOUT_MS}"
                 f" -c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_MS}"
+                " -c timezone=UTC"
+                " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2"
             ),
         },
     )

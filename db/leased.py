@@ -27,12 +27,13 @@ class LeasedLoop(Loop):
         work: UnitOfWork,
         holder: UUID,
         interval: float,
+        timeout: float = 30.0,
     ) -> None:
-        super().__init__(f"loop-{name}", self._leased_round, interval=interval)
+        super().__init__(f"loop-{name}", self._leased_round, interval=interval, timeout=timeout)
         self._inner = round_
         self._work = work
         self._holder = holder
-        self._seconds = 3 * interval
+        self._seconds = 2 * interval + timeout  # outlives the longest round and the pause after it
 
     @override
     async def stop(self) -> None:

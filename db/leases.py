@@ -18,7 +18,10 @@ _TAKE = text("""
     WHERE held.holder = excluded.holder OR held.expires_at < now()
     RETURNING token
 """)
-_RELEASE = text("DELETE FROM leases WHERE name = :name AND holder = :holder")
+# The row stays: its token must never come round again.
+_RELEASE = text("""
+    UPDATE leases SET expires_at = '-infinity' WHERE name = :name AND holder = :holder
+""")
 
 
 async def take(work: UnitOfWork, name: str, *, holder: UUID, seconds: float) -> int | None:

@@ -21,6 +21,7 @@ from db.queries import event_log
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 _PARTITION_DAYS_AHEAD = 7
+_CONNECT_SECONDS = 5
 _Result = TypeVar("_Result")
 
 
@@ -88,7 +89,11 @@ async def _with_connection(url: SecretStr, run: Callable[[Config], None]) -> Non
 
 
 async def _in_transaction(url: SecretStr, run: Callable[[Connection], _Result]) -> _Result:
-    engine = create_async_engine(driver_url(url), poolclass=pool.NullPool)
+    engine = create_async_engine(
+        driver_url(url),
+        poolclass=pool.NullPool,
+        connect_args={"connect_timeout": _CONNECT_SECONDS},
+    )
     try:
         async with translated(), engine.begin() as connection:
             return await connection.run_sync(run)

@@ -12,6 +12,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from db import outbox
 from db.engine import ALL_TENANTS, Database, set_tenant, translated
 from events import subjects
+from events.bus import Message, addressed
 from events.envelope import Envelope, wrap
 from events.event import Event
 from zeitwork import logs
@@ -47,7 +48,11 @@ class Transaction:
         project_id: str | None = None,
         job_class: subjects.JobClass = "production",
     ) -> Envelope:
-        """Say something about the aggregate `subject`; published once this transaction commits."""
+        """Say something about the aggregate `subject`; published once this transaction commits.
+
+        Raises:
+            BodyTooLarge: no stream takes an event of this size; it would block the outbox.
+        """
         envelope = wrap(
             event,
             subject=subject,
@@ -56,7 +61,9 @@ class Transaction:
             organisation_id=organisation_id,
             project_id=project_id,
         )
-        self.emitted.append((envelope, subjects.of(envelope, job_class=job_class)))
+        subject_name = subjects.of(envelope, job_class=job_class)
+        addressed(Message.of(envelope, subject_name))
+        self.emitted.append((envelope, subject_name))
         return envelope
 
     def discard(self) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 from events import streams
 from events.bus import Message, Stored, StreamFull, addressed
 from events.streams import Stream
 from zeitwork import clock
-from zeitwork.errors import NotFound
+from zeitwork.errors import BrokerUnavailable
 
 _LISTEN_MESSAGES = 1024
 
@@ -83,80 +83,83 @@ class MemoryBus:
 
     def remove(self, stream: str, sequence: int) -> None:
         """Take a message away, as a consumer of a work queue does by acknowledging it."""
-        log = self._log(stream)
-        log.entries = [entry for entry in log.entries if entry.sequence != sequence]
+        self._log(stream).remove(sequence)
 
     def _log(self, stream: str) -> _Log:
         try:
             return self._logs[stream]
         except KeyError:
-            raise NotFound(f"there is no stream {stream}") from None
+            raise BrokerUnavailable(f"there is no stream {stream}") from None
 
 
-@dataclass(slots=True)
 class _Log:
     """One stream: what it holds, and which ids it has seen when."""
 
-    stream: Stream
-    entries: list[Stored] = field(default_factory=list)
-    last: int = 0
-    ids: dict[str, float] = field(default_factory=dict)
-    grown: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self, stream: Stream) -> None:
+        self.entries: list[Stored] = []
+        self.last = 0
+        self._stream = stream
+        self._held: Counter[str] = Counter()
+        self._ids: dict[str, float] = {}
+        self._grown = asyncio.Event()
 
     def append(self, messages: Sequence[Message]) -> None:
         """Store all messages or none."""
+        fresh = self._fresh(messages)
+        limit = self._stream.max_msgs
+        if limit and self._stream.discard == "new" and len(self.entries) + len(fresh) > limit:
+            raise StreamFull(f"{self._stream.name} is full: it holds up to {limit} messages")
         now = clock.monotonic()
-        before = _Log(self.stream, list(self.entries), self.last, dict(self.ids))
-        try:
-            for message in messages:
-                self._append(message, now)
-        except StreamFull:
-            self.entries, self.last, self.ids = before.entries, before.last, before.ids
-            raise
-        grown, self.grown = self.grown, asyncio.Event()
+        for message in fresh:
+            self.last += 1
+            self.entries.append(Stored(message.subject, message.data, message.headers, self.last))
+            self._held[message.subject] += 1
+            if message.id is not None:
+                self._ids[message.id] = now
+            self._trim(message.subject)
+        grown, self._grown = self._grown, asyncio.Event()
         grown.set()
+
+    def remove(self, sequence: int) -> None:
+        for entry in self.entries:
+            if entry.sequence == sequence:
+                self._held[entry.subject] -= 1
+                self.entries.remove(entry)
+                return
 
     async def read(self, subject: str, *, after: int) -> AsyncGenerator[Stored, None]:
         while True:
-            grown = self.grown
+            grown = self._grown
             for entry in [entry for entry in self.entries if entry.sequence > after]:
                 after = entry.sequence
                 if _matches(subject, entry.subject):
                     yield entry
             await grown.wait()
 
-    def _append(self, message: Message, now: float) -> None:
-        if self._known(message, now) or self._queued(message):
-            return
-        limit = self.stream.max_msgs
-        if limit and len(self.entries) >= limit:
-            if self.stream.discard == "new":
-                raise StreamFull(f"{self.stream.name} is full: {limit} messages")
-            del self.entries[0]
-        self.last += 1
-        self.entries.append(
-            Stored(message.subject, message.data, _with_id(message), sequence=self.last)
-        )
-        if message.id is not None:
-            self.ids[message.id] = now
-        self._trim(message.subject)
-
-    def _known(self, message: Message, now: float) -> bool:
-        """True for an id that came before, within the stream's window."""
-        seen = self.ids.get(message.id) if message.id is not None else None
-        return seen is not None and now - seen < self.stream.duplicate_window
-
-    def _queued(self, message: Message) -> bool:
-        return self.stream.discards_new_per_subject and any(
-            entry.subject == message.subject for entry in self.entries
-        )
+    def _fresh(self, messages: Sequence[Message]) -> list[Message]:
+        """Those whose id is new within the stream's window and whose job is not queued yet."""
+        horizon = clock.monotonic() - self._stream.duplicate_window
+        ids = {id_ for id_, seen in self._ids.items() if seen > horizon}
+        queued = {subject for subject, count in self._held.items() if count}
+        fresh = []
+        for message in messages:
+            if message.id in ids:
+                continue
+            if self._stream.discards_new_per_subject and message.subject in queued:
+                continue
+            if message.id is not None:
+                ids.add(message.id)
+            queued.add(message.subject)
+            fresh.append(message)
+        return fresh
 
     def _trim(self, subject: str) -> None:
-        """Keep to the limit per subject by dropping its oldest message."""
-        limit = self.stream.max_msgs_per_subject
-        held = [entry for entry in self.entries if entry.subject == subject]
-        if limit and len(held) > limit:
-            self.entries.remove(held[0])
+        """Keep to the limits that drop the oldest."""
+        stream = self._stream
+        if stream.max_msgs_per_subject and self._held[subject] > stream.max_msgs_per_subject:
+            self.remove(next(one.sequence for one in self.entries if one.subject == subject))
+        if stream.max_msgs and len(self.entries) > stream.max_msgs:
+            self.remove(self.entries[0].sequence)
 
 
 class _Listener:
@@ -174,10 +177,6 @@ class _Listener:
     async def signals(self) -> AsyncGenerator[Message, None]:
         while True:
             yield await self._waiting.get()
-
-
-def _with_id(message: Message) -> Mapping[str, str]:
-    return {**message.headers, **({"Nats-Msg-Id": message.id} if message.id is not None else {})}
 
 
 def _matches(pattern: str, subject: str) -> bool:

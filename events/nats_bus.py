@@ -98,6 +98,8 @@ class NatsBus:
 
     async def publish(self, messages: Sequence[Message]) -> None:
         rows = [addressed(message) for message in messages]
+        if not self.client.is_connected:  # the client would keep them and answer by a time-out
+            raise BrokerUnavailable("there is no connection to NATS")
         for stream, run in itertools.groupby(rows, key=lambda row: row[0]):
             whole = [message for _, message in run]
             for start in range(0, len(whole), _MAX_BATCH):

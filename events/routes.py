@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict
 
 from events.event import Event
+
+CACHE_TABLE: Final = "routes"
 
 
 class Target(BaseModel):

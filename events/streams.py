@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from events import builds, deployments, github, instances, nodes, projects, subjects
+from events import builds, deployments, github, instances, nodes, projects, routes, subjects
 from events.event import MAX_EVENT_BYTES, Event
 
 _MINUTE = 60.0
@@ -186,6 +186,9 @@ ROUTING: Final = _facts(
     instances.InstanceStopped,
     instances.InstanceLost,
 )
+ROUTE_CACHE: Final = _facts(
+    "route-cache-v1", "Copies routes into the shared cache", routes.RouteChanged
+)
 BUILDS_PRODUCTION: Final = Durable(
     "build-production-v1",
     "Builds for production",
@@ -202,6 +205,7 @@ DURABLES: Final[Sequence[Durable]] = (
     DEPLOYMENTS,
     GITHUB,
     INSTANCES,
+    ROUTE_CACHE,
     ROUTING,
     SCHEDULING,
 )

@@ -226,7 +226,7 @@ async def _found(info: Awaitable[Any]) -> bool:
 def _translated(part: str) -> Iterator[None]:
     try:
         yield
-    except (nats.js.errors.ServiceUnavailableError, nats.js.errors.ServerError) as error:
+    except nats.js.errors.ServiceUnavailableError as error:
         raise BrokerUnavailable(f"{part}: {error.description}") from error
     except nats.js.errors.APIError as error:
         raise TopologyRefused(

@@ -22,6 +22,7 @@ from zeitwork.opsserver import OpsServer
 from zeitwork.service import Service, Supervisor
 
 _HOUSEKEEPING_SECONDS = 3600.0
+_DRAIN_SECONDS = 5.0  # for calls in flight; followed streams never end by themselves
 _REQUIRED_SECRETS = ("api_token", "node_token", "github_webhook_secret")
 
 
@@ -37,7 +38,10 @@ class ApiServer:
     async def start(self) -> None:
         settings = self._deps.settings.api
         self._runner = web.AppRunner(
-            application(self._deps), access_log=None, handler_cancellation=True
+            application(self._deps),
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=_DRAIN_SECONDS,
         )
         await self._runner.setup()
         await web.TCPSite(self._runner, settings.host, settings.port).start()

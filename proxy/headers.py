@@ -170,6 +170,13 @@ def switching(head: ResponseHead, *, request_id: str) -> bytes:
     return b"".join(parts)
 
 
+def connection(minor: int, *, keep_alive: bool) -> bytes:
+    """The field line that says what becomes of the client's connection, where it must be said."""
+    if not keep_alive:
+        return b"connection: close\r\n"
+    return b"" if minor else b"connection: keep-alive\r\n"
+
+
 def _status_line(head: ResponseHead) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)
 

@@ -50,15 +50,15 @@ class RoutingTable:
         """This table with the event in it; this table itself if the event is not news."""
         if isinstance(event, RouteRemoved):
             return self._without(event.host.lower(), event.version)
-        return self._with(event.route)
+        return self._with(_lower(event.route))
 
     def replace(self, routes: Iterable[Route]) -> RoutingTable:
         """The whole truth, as loaded; equal rows keep their identity, gone ones are remembered."""
         fresh: dict[str, Route] = {}
-        for route in routes:
-            host = route.host.lower()
-            old = self._routes.get(host)
-            fresh[host] = old if old is not None and old == route else route
+        for loaded in routes:
+            route = _lower(loaded)
+            old = self._routes.get(route.host)
+            fresh[route.host] = old if old is not None and old == route else route
         removed = {host: version for host, version in self._removed.items() if host not in fresh}
         for host, route in self._routes.items():
             if host not in fresh:
@@ -66,7 +66,7 @@ class RoutingTable:
         return RoutingTable(fresh, _bounded(removed))
 
     def _with(self, route: Route) -> RoutingTable:
-        host = route.host.lower()
+        host = route.host
         if route.version <= self._version(host):
             return self
         removed = self._removed
@@ -86,6 +86,11 @@ class RoutingTable:
         """The newest version of the host that this table has heard of; 0 for none."""
         route = self._routes.get(host)
         return route.version if route is not None else self._removed.get(host, 0)
+
+
+def _lower(route: Route) -> Route:
+    host = route.host.lower()
+    return route if host == route.host else route.model_copy(update={"host": host})
 
 
 def _bounded(removed: dict[str, int]) -> dict[str, int]:

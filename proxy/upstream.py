@@ -157,6 +157,10 @@ class UpstreamConnection(asyncio.Protocol):
         self._tunnel = tunnel
         self._deadline.clear()
 
+    def leave(self) -> None:
+        """The tunnel closed; what is still unsent has a moment to go out."""
+        self._deadline.set(self._limits.linger_seconds)
+
     def abort(self) -> None:
         """Close without ceremony; the receiver, if any, is not told."""
         self._receiver = None
@@ -218,14 +222,13 @@ class UpstreamConnection(asyncio.Protocol):
     def _read_head(self, receiver: Receiver, data: bytes) -> None:
         self._held = b""
         while True:
-            end = data.find(HEAD_END) + len(HEAD_END)
-            if end < len(HEAD_END):
-                end = len(data)
-            if end > self._limits.response_head_bytes:
+            end = data.find(HEAD_END)
+            if (len(data) if end < 0 else end) > self._limits.response_head_bytes:
                 raise BadFraming("the response head is too large")
-            if not data.endswith(HEAD_END, 0, end):
+            if end < 0:
                 self._held = data
                 return
+            end += len(HEAD_END)
             head, data = heads.parse_response(data[:end]), data[end:]
             if head.status == 101:  # noqa: PLR2004
                 receiver.switched(head, data)

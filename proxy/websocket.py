@@ -21,7 +21,7 @@ class Tunnel:
         client: asyncio.Transport,
         upstream: asyncio.Transport,
         moved: Callable[[], None],
-        ended: Callable[[], None],
+        ended: Callable[[Tunnel], None],
     ) -> None:
         """Join two transports.
 
@@ -74,4 +74,4 @@ class Tunnel:
         self._closed = True
         self._client.close()
         self._upstream.close()
-        self._ended()
+        self._ended(self)

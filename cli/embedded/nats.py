@@ -61,7 +61,7 @@ class NatsServer(EmbeddedServer):
             store=json.dumps(str(self.directory / "store")),
         )
         private_files.write(configuration, text)
-        return Command([str(_program()), "--config", str(configuration)])
+        return Command([str(program()), "--config", str(configuration)])
 
     @override
     async def probe(self) -> str | None:
@@ -76,7 +76,7 @@ class NatsServer(EmbeddedServer):
         return private_files.secret(self.directory / "token")
 
 
-def _program() -> Path:
+def program() -> Path:
     """The wheel's program beside our interpreter, else one on PATH.
 
     Raises:

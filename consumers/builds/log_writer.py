@@ -15,6 +15,7 @@ from events import subjects
 from events.bus import Bus, Message
 from zeitwork import clock, logs
 from zeitwork.errors import ZeitworkError
+from zeitwork.retry import patient
 from zeitwork.service import Worker
 
 _log = logs.get(__name__)
@@ -22,10 +23,12 @@ _BATCH_SECONDS = 0.1
 _BATCH_LINES = 500
 _MOST_LINES = 20_000  # a build that prints more is cut; its end still tells why it failed
 _MOST_CHARACTERS = 8_000  # of one line
+_PAUSE_SECONDS = 1.0
+_LAST_SECONDS = 10.0  # to store the rest when the build has ended
 
 
 class LogWriter(Worker):
-    """Takes lines without waiting; `stop` returns when all of them are stored."""
+    """Takes lines without waiting; `stop` returns when they are stored or PostgreSQL stays away."""
 
     name = "build-log"
 
@@ -40,44 +43,57 @@ class LogWriter(Worker):
         self._cut = False
 
     def write(self, line: str) -> None:
-        if self._number >= _MOST_LINES:
-            if self._cut:
-                return
+        if self._number < _MOST_LINES:
+            self._add(line)
+        elif not self._cut:
             self._cut = True
-            line = f"The output is longer than {_MOST_LINES} lines; the rest is not kept."
-        self._number += 1
-        self._pending.append((self._number, clock.now(), line[:_MOST_CHARACTERS]))
-        self._written.set()
+            self._add(f"The output is longer than {_MOST_LINES} lines; the rest is not kept.")
+
+    def conclude(self, line: str) -> None:
+        """Write a last line of ours, however long the output was."""
+        self._add(line)
 
     @override
     async def run(self) -> None:
         while True:
             await self._written.wait()
             await clock.sleep(_BATCH_SECONDS)
-            await self._flush()
+            try:
+                await self._flush()
+            except ZeitworkError as error:
+                _log.warning("build log not stored", build_id=self._build.id, code=error.code)
+                await clock.sleep(clock.jitter(_PAUSE_SECONDS))
+                self._written.set()
 
     @override
     async def stop(self) -> None:
         await super().stop()
-        await self._flush()
+        try:
+            await patient(_LAST_SECONDS)(self._flush)
+        except ZeitworkError as error:
+            lost = len(self._pending)
+            _log.error("build log cut", build_id=self._build.id, lines=lost, code=error.code)
+
+    def _add(self, line: str) -> None:
+        self._number += 1
+        self._pending.append((self._number, clock.now(), line[:_MOST_CHARACTERS]))
+        self._written.set()
 
     async def _flush(self) -> None:
         self._written.clear()
+        if not self._pending:
+            return
         while self._pending:
             batch = self._pending[:_BATCH_LINES]
-            try:
-                async with self._work.transaction() as tx:
-                    await build_logs_append(tx.session, self._build, batch)
-                await self._tell(batch)
-            except ZeitworkError as error:
-                # Kept and tried again with the next lines, or at the end.
-                _log.warning("build log not stored", build_id=self._build.id, code=error.code)
-                return
+            async with self._work.transaction() as tx:
+                await build_logs_append(tx.session, self._build, batch)
             del self._pending[: len(batch)]
+        await self._tell()
 
-    async def _tell(self, batch: list[tuple[int, datetime, str]]) -> None:
-        lines = [
-            {"number": number, "at": at.isoformat(), "line": line} for number, at, line in batch
-        ]
-        subject = subjects.log("build", self._build.id)
-        await self._bus.publish([Message(subject, json.dumps({"lines": lines}).encode())])
+    async def _tell(self) -> None:
+        """Ring for whoever follows; they read the table, and look there without us as well."""
+        said = json.dumps({"last_line": self._number}).encode()
+        try:
+            await self._bus.publish([Message(subjects.log("build", self._build.id), said)])
+        except ZeitworkError as error:
+            _log.debug("followers not told", build_id=self._build.id, code=error.code)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from consumers.deployments.rollout import Standing, Step, next_step
 from consumers.outcomes import Done, Outcome
 from db.models import Deployment, Instance
+from db.queries.builds import builds_cancel
 from db.queries.deployments import (
     deployment_active,
     deployment_find,
@@ -105,6 +106,7 @@ async def _advance(tx: Transaction, deployment_id: str) -> Outcome:
 async def _activate(tx: Transaction, deployment: Deployment) -> None:
     older = await deployments_older(tx.session, deployment.environment_id, deployment.number)
     for other in older:
+        await builds_cancel(tx, other.id)
         deployment_move(tx, other, DeploymentState.SUPERSEDED)
     deployment_move(tx, deployment, DeploymentState.ACTIVE)
     metrics.DEPLOYMENTS.labels("active").inc()

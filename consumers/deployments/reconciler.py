@@ -13,7 +13,7 @@ from db.queries.deployments import (
 from db.queries.projects import environment_lock
 from db.session import UnitOfWork
 from events.states import DeploymentState
-from zeitwork import clock, logs
+from zeitwork import clock, context, logs
 
 _log = logs.get(__name__)
 _BATCH = 50
@@ -44,13 +44,11 @@ class DeploymentReconciler:
             _log.warning(
                 "deployment overdue", deployment_id=deployment.id, state=str(deployment.state)
             )
-            await builds_cancel(tx.session, deployment.id)
-            fail(
-                tx,
-                deployment,
-                Reason(
-                    "deadline_exceeded",
-                    f"It stayed in state {deployment.state} for too long. Deploy again; "
-                    "if it happens again, look at the logs of the consumers.",
-                ),
+            reason = Reason(
+                "deadline_exceeded",
+                f"It stayed in state {deployment.state} for too long. Deploy again; "
+                "if it happens again, look at the logs of the consumers.",
             )
+            with context.bind(correlation_id=deployment.correlation_id):
+                await builds_cancel(tx, deployment.id)
+                fail(tx, deployment, reason)

@@ -11,6 +11,9 @@ from events import instances as facts
 from events.states import InstanceState
 from zeitwork import clock
 
+_MOST_CODE = 64
+_MOST_DETAIL = 4000  # characters; a node may send more than the next event can hold
+
 
 async def instance_reported(tx: Transaction, event: facts.InstanceReported) -> Outcome:
     instance = await instance_lock(tx.session, event.instance_id)
@@ -26,7 +29,11 @@ async def instance_reported(tx: Transaction, event: facts.InstanceReported) -> O
     if refusal is not None:
         return Drop(refusal)
     instance.report_sequence = event.sequence
-    if instance.state is event.state and (instance.host, instance.port) == (event.host, event.port):
+    moved = event.state is InstanceState.READY and (instance.host, instance.port) != (
+        event.host,
+        event.port,
+    )
+    if instance.state is event.state and not moved:
         return Done()
     _apply(tx, instance, event)
     return Done()
@@ -50,8 +57,8 @@ def _apply(tx: Transaction, instance: Instance, event: facts.InstanceReported) -
                 instance_emit(tx, instance, facts.InstanceUnready(**said))
         case InstanceState.FAILED:
             instance.exit_code = event.exit_code
-            instance.error_code = event.code or "instance_failed"
-            instance.error_detail = event.detail or ""
+            instance.error_code = (event.code or "instance_failed")[:_MOST_CODE]
+            instance.error_detail = (event.detail or "")[:_MOST_DETAIL]
             instance.stopped_at = clock.now()
             instance_emit(
                 tx,

@@ -32,6 +32,8 @@ def verdict(instance: Standing, report: InstanceReported) -> str | None:
         return "a newer report was taken before"
     if report.state not in _REPORTABLE:
         return f"a node cannot report {report.state}"
+    if report.state is InstanceState.READY and (report.host is None or report.port is None):
+        return "a ready instance needs an address"
     if report.state is not instance.state and not allowed(instance.state, report.state):
         return f"{instance.state} does not move to {report.state}"
     return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from pydantic import ValidationError
 from typing_extensions import override
 
 from consumers.nodes.liveness import SUSPECT_AFTER_SECONDS, Seen, verdicts
 from db.models import Node
-from db.queries.instances import instance_emit, instances_on_node
+from db.queries.instances import instance_emit, instances_stranded
 from db.queries.nodes import node_lock, nodes_all
 from db.session import Transaction, UnitOfWork
 from events import subjects
@@ -21,6 +23,7 @@ from zeitwork.service import Worker
 
 _log = logs.get(__name__)
 _QUEUE = "consumers"
+_LONGEST_GAP = timedelta(seconds=SUSPECT_AFTER_SECONDS)
 
 
 class HeartbeatListener(Worker):
@@ -58,34 +61,62 @@ class HeartbeatListener(Worker):
 
 
 class NodeReconciler:
-    """One round: silent nodes become suspect, then lost; a lost node's instances are lost."""
+    """One round: silent nodes become suspect, then lost; a lost node's instances are lost.
 
-    def __init__(self, work: UnitOfWork) -> None:
+    Silence counts only while this process could have heard something: not before its first round,
+    nor while the broker was away, nor over a gap between rounds (the database was away, or another
+    replica had the lease).
+    """
+
+    def __init__(self, bus: Bus, work: UnitOfWork) -> None:
+        self._bus = bus
         self._work = work
+        self._attentive_since: datetime | None = None
+        self._looked_at: datetime | None = None
 
     async def round(self) -> None:
+        if await self._bus.ready() is not None:
+            self._looked_at = None
+            return
+        now = clock.now()
+        since = self._attentive(now)
         async with self._work.transaction() as tx:
-            now = clock.now()
-            nodes = {node.id: node for node in await nodes_all(tx.session)}
             seen = [
-                Seen(node.id, node.state, (now - node.last_seen_at).total_seconds())
-                for node in nodes.values()
+                Seen(node.id, node.state, _silent_seconds(node, since, now))
+                for node in await nodes_all(tx.session)
             ]
             for node_id, state in verdicts(seen).items():
                 node = await node_lock(tx.session, node_id)
-                silent = (now - node.last_seen_at).total_seconds() if node is not None else 0.0
-                if node is not None and silent > SUSPECT_AFTER_SECONDS:
-                    await _move(tx, node, state)
+                if node is not None and _silent_seconds(node, since, now) > SUSPECT_AFTER_SECONDS:
+                    _move(tx, node, state)
+            await _evict(tx)
+
+    def _attentive(self, now: datetime) -> datetime:
+        """Since when every heartbeat would have been heard."""
+        if (
+            self._attentive_since is None
+            or self._looked_at is None
+            or now - self._looked_at > _LONGEST_GAP
+        ):
+            self._attentive_since = now
+        self._looked_at = now
+        return self._attentive_since
 
 
-async def _move(tx: Transaction, node: Node, state: NodeState) -> None:
+def _silent_seconds(node: Node, since: datetime, now: datetime) -> float:
+    return (now - max(node.last_seen_at, since)).total_seconds()
+
+
+def _move(tx: Transaction, node: Node, state: NodeState) -> None:
     node.state = state
     _log.warning("node silent", node_id=node.id, state=str(state))
-    if state is NodeState.SUSPECT:
-        tx.emit(NodeSuspect(node_id=node.id), subject=node.id, version=node.version + 1)
-        return
-    tx.emit(NodeLost(node_id=node.id), subject=node.id, version=node.version + 1)
-    for instance in await instances_on_node(tx.session, node.id):
+    fact = NodeSuspect if state is NodeState.SUSPECT else NodeLost
+    tx.emit(fact(node_id=node.id), subject=node.id, version=node.version + 1)
+
+
+async def _evict(tx: Transaction) -> None:
+    """Give up what runs on lost nodes, also what was placed there while they were being lost."""
+    for instance in await instances_stranded(tx.session):
         instance.state = InstanceState.LOST
         instance.stopped_at = clock.now()
         instance_emit(

@@ -7,7 +7,7 @@ from collections import Counter
 from consumers.outcomes import Done, Outcome
 from consumers.scheduling.placement import Candidate, place, why_nowhere
 from db.models import Instance
-from db.queries.deployments import deployment_find
+from db.queries.deployments import DEADLINES, deployment_find
 from db.queries.instances import (
     LIVE_STATES,
     instance_create,
@@ -21,6 +21,7 @@ from db.session import Transaction, UnitOfWork
 from events.instances import InstanceCreated, InstanceLost
 from events.nodes import NodeReady
 from events.states import DeploymentState
+from zeitwork import clock
 
 
 async def instance_created(tx: Transaction, _event: InstanceCreated) -> Outcome:
@@ -76,10 +77,16 @@ async def _siblings(tx: Transaction, instance: Instance) -> Counter[str]:
 
 
 async def _explain(tx: Transaction, instance: Instance, reason: str | None) -> None:
-    """Write the reason into the deployment's row, or clear it once the instance has a node."""
+    """Write the reason into the deployment's row, or clear it once the instance has a node.
+
+    The time that it waited is not held against it.
+    """
     deployment = await deployment_find(tx.session, instance.deployment_id)
-    if deployment is not None and deployment.state is DeploymentState.DEPLOYING:
-        deployment.waiting_reason = reason
+    if deployment is None or deployment.state is not DeploymentState.DEPLOYING:
+        return
+    if deployment.waiting_reason is not None and reason is None:
+        deployment.deadline_at = clock.now() + DEADLINES[DeploymentState.DEPLOYING]
+    deployment.waiting_reason = reason
 
 
 class PlacementReconciler:

@@ -1,4 +1,4 @@
-"""Alembic's entry: one migrator at a time, short locks, a transaction for each revision."""
+"""Alembic's entry: one migrator at a time, short locks, one transaction for everything."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, Uni
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.columns import CreatedAt, Id, Utc, state
+from db.columns import CreatedAt, Id, Prose, Utc, state
 from db.models.base import Base, TenantOwned, Versioned
 from events.states import BuildState
 from zeitwork.ids import Prefix
@@ -39,7 +39,7 @@ class Build(Versioned, TenantOwned, Base):
     lease_token: Mapped[str | None] = mapped_column(String(64))
     lease_until: Mapped[Utc | None]
     error_code: Mapped[str | None] = mapped_column(String(64))
-    error_detail: Mapped[str | None] = mapped_column(Text)
+    error_detail: Mapped[str | None] = mapped_column(Prose)
     created_at: Mapped[CreatedAt]
     started_at: Mapped[Utc | None]
     finished_at: Mapped[Utc | None]
@@ -55,7 +55,7 @@ class BuildLog(TenantOwned, Base):
     )
     line_number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     at: Mapped[Utc]
-    line: Mapped[str] = mapped_column(Text)
+    line: Mapped[str] = mapped_column(Prose)
 
 
 class Artifact(TenantOwned, Base):

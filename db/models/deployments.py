@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.columns import CreatedAt, Id, Utc, state
+from db.columns import CreatedAt, Id, Prose, Utc, state
 from db.models.base import Base, TenantOwned, Versioned
 from events.states import DeploymentState
 from zeitwork.ids import Prefix
@@ -41,14 +41,14 @@ class Deployment(Versioned, TenantOwned, Base):
     state: Mapped[DeploymentState] = state(DeploymentState, "state")
     commit_sha: Mapped[str] = mapped_column(String(64))
     ref: Mapped[str] = mapped_column(String(1024))
-    commit_message: Mapped[str] = mapped_column(Text)
+    commit_message: Mapped[str] = mapped_column(Prose)
     actor: Mapped[str] = mapped_column(String(200))
     replicas: Mapped[int] = mapped_column(Integer)
     artifact_id: Mapped[str | None] = mapped_column(
         Id(Prefix.ARTIFACT), ForeignKey("artifacts.id", ondelete="RESTRICT")
     )
     error_code: Mapped[str | None] = mapped_column(String(64))
-    error_detail: Mapped[str | None] = mapped_column(Text)
+    error_detail: Mapped[str | None] = mapped_column(Prose)
     waiting_reason: Mapped[str | None] = mapped_column(Text)
     correlation_id: Mapped[str] = mapped_column(String(64), index=True)
     created_at: Mapped[CreatedAt]

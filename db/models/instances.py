@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.columns import CreatedAt, Id, Utc, state
+from db.columns import CreatedAt, Id, Prose, Utc, state
 from db.models.base import Base, TenantOwned, Versioned
 from events.states import InstanceState
 from zeitwork.ids import Prefix
@@ -46,7 +46,7 @@ class Instance(Versioned, TenantOwned, Base):
     port: Mapped[int | None] = mapped_column(Integer)
     exit_code: Mapped[int | None] = mapped_column(Integer)
     error_code: Mapped[str | None] = mapped_column(String(64))
-    error_detail: Mapped[str | None] = mapped_column(Text)
+    error_detail: Mapped[str | None] = mapped_column(Prose)
     created_at: Mapped[CreatedAt]
     deadline_at: Mapped[Utc | None]
     stop_after: Mapped[Utc | None]

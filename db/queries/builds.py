@@ -11,6 +11,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import Artifact, Build, BuildLog
+from db.session import Transaction
+from events.builds import BuildCancelled
 from events.states import BuildState
 from zeitwork import clock, ids
 
@@ -35,7 +37,7 @@ async def builds_of(session: AsyncSession, deployment_id: str) -> Sequence[Build
     return (await session.execute(query)).scalars().all()
 
 
-async def builds_cancel(session: AsyncSession, deployment_id: str) -> None:
+async def builds_cancel(tx: Transaction, deployment_id: str) -> None:
     """Cancel what a deployment still has to build; a builder notices when it renews its lease."""
     query = (
         select(Build)
@@ -44,10 +46,18 @@ async def builds_cancel(session: AsyncSession, deployment_id: str) -> None:
             Build.state.in_([BuildState.QUEUED, BuildState.RUNNING]),
         )
         .with_for_update()
+        .execution_options(populate_existing=True)
     )
-    for build in (await session.execute(query)).scalars():
+    for build in (await tx.session.execute(query)).scalars().all():
         build.state = BuildState.CANCELLED
         build.finished_at = clock.now()
+        tx.emit(
+            BuildCancelled(build_id=build.id, deployment_id=deployment_id),
+            subject=build.id,
+            version=build.version + 1,
+            organisation_id=build.organisation_id,
+            project_id=build.project_id,
+        )
 
 
 async def build_renew(session: AsyncSession, build_id: str, *, token: str, until: datetime) -> bool:
@@ -74,8 +84,7 @@ async def build_logs_append(
             "organisation_id": build.organisation_id,
             "line_number": number,
             "at": at,
-            # PostgreSQL's text cannot hold NUL.
-            "line": line.replace("\x00", "\N{REPLACEMENT CHARACTER}"),
+            "line": line,
         }
         for number, at, line in lines
     ]

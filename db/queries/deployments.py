@@ -191,6 +191,7 @@ async def deployments_older(
         )
         .order_by(Deployment.number)
         .with_for_update()
+        .execution_options(populate_existing=True)
     )
     return (await session.execute(query)).scalars().all()
 

@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.models.outbox import EventLog
 from zeitwork import clock
 
+_LOCK = 0x5A57_454C  # "ZWEL": one maker of partitions at a time
+
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
@@ -27,17 +29,23 @@ class EventFilter:
 def create_partitions(connection: Connection, days_ahead: int) -> None:
     """Create the partitions of today and of the coming days; a default one catches the rest."""
     connection.execute(text("SET LOCAL lock_timeout = '4s'"))
+    # IF NOT EXISTS alone does not keep two processes from creating the same table.
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     today = clock.now().date()
     for offset in range(days_ahead + 1):
         _create_partition(connection, today + timedelta(days=offset))
 
 
 def _create_partition(connection: Connection, day: date) -> None:
-    name = f"event_log_{day:%Y%m%d}"
+    start, end = f"{day} 00:00:00+00", f"{day + timedelta(days=1)} 00:00:00+00"
+    caught = "SELECT FROM event_log_default WHERE created_at >= :start AND created_at < :end"
+    found = text(f"SELECT EXISTS ({caught})")
+    if connection.execute(found, {"start": start, "end": end}).scalar_one():
+        return  # PostgreSQL refuses a partition whose rows the default one holds already
     connection.execute(
         text(
-            f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF event_log "
-            f"FOR VALUES FROM ('{day} 00:00:00+00') TO ('{day + timedelta(days=1)} 00:00:00+00')"
+            f"CREATE TABLE IF NOT EXISTS event_log_{day:%Y%m%d} PARTITION OF event_log "
+            f"FOR VALUES FROM ('{start}') TO ('{end}')"
         )
     )
 
@@ -48,7 +56,7 @@ async def ensure_partitions(session: AsyncSession, days_ahead: int) -> None:
 
 
 async def drop_partitions_before(session: AsyncSession, day: date) -> list[str]:
-    """Drop whole days older than `day`; their names."""
+    """Drop whole days older than `day`; their names. The default partition loses those rows."""
     names = (
         await session.execute(
             text(
@@ -58,9 +66,13 @@ async def drop_partitions_before(session: AsyncSession, day: date) -> list[str]:
             )
         )
     ).scalars()
-    old = [name for name in names if _day_of(name) is not None and _day_of(name) < day]  # type: ignore[operator]
+    days = {name: _day_of(name) for name in names}
+    old = [name for name, its_day in days.items() if its_day is not None and its_day < day]
     for name in old:
         await session.execute(text(f"DROP TABLE {name}"))
+    await session.execute(
+        text("DELETE FROM event_log_default WHERE created_at < :day"), {"day": day}
+    )
     return old
 
 

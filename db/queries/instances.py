@@ -9,12 +9,12 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Artifact, Deployment, Instance, Project
+from db.models import Artifact, Deployment, Instance, Node, Project
 from db.session import Transaction
 from events import instances as facts
 from events.nodes import NodeDesiredChanged
-from events.states import DeploymentState, InstanceState, terminal
-from zeitwork import ids
+from events.states import DeploymentState, InstanceState, NodeState, terminal
+from zeitwork import clock, ids
 
 LIVE_STATES = tuple(
     state
@@ -69,22 +69,20 @@ def instance_emit(tx: Transaction, instance: Instance, fact: facts.InstanceFact)
 
 def instance_drain(tx: Transaction, instance: Instance, *, stop_after: datetime) -> None:
     """Let a (locked) live instance finish what it serves and stop after that moment."""
+    said = {
+        "instance_id": instance.id,
+        "deployment_id": instance.deployment_id,
+        "environment_id": instance.environment_id,
+    }
     if instance.node_id is None:
         instance.state = InstanceState.STOPPED
-        instance.stopped_at = stop_after
+        instance.stopped_at = clock.now()
+        instance_emit(tx, instance, facts.InstanceStopped(**said))
         return
     instance.state = InstanceState.DRAINING
     instance.stop_after = stop_after
     instance.deadline_at = None
-    instance_emit(
-        tx,
-        instance,
-        facts.InstanceDraining(
-            instance_id=instance.id,
-            deployment_id=instance.deployment_id,
-            environment_id=instance.environment_id,
-        ),
-    )
+    instance_emit(tx, instance, facts.InstanceDraining(**said))
     node_desired_changed(tx, instance.node_id)
 
 
@@ -156,13 +154,17 @@ async def instances_to_drain(session: AsyncSession, environment_id: str) -> Sequ
     return (await session.execute(query)).scalars().all()
 
 
-async def instances_on_node(session: AsyncSession, node_id: str) -> Sequence[Instance]:
-    """Live instances of a node, locked."""
+async def instances_stranded(session: AsyncSession) -> Sequence[Instance]:
+    """Live instances of nodes that are lost or gone, locked; what others hold is left to them."""
     query = (
         select(Instance)
-        .where(Instance.node_id == node_id, Instance.state.in_(LIVE_STATES))
+        .join(Node, Node.id == Instance.node_id)
+        .where(
+            Node.state.in_([NodeState.LOST, NodeState.GONE]),
+            Instance.state.in_(LIVE_STATES),
+        )
         .order_by(Instance.id)
-        .with_for_update()
+        .with_for_update(of=Instance, skip_locked=True)
     )
     return (await session.execute(query)).scalars().all()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -83,17 +82,3 @@ async def nodes_with_load(session: AsyncSession) -> Sequence[tuple[Node, int]]:
         .order_by(Node.id)
     )
     return [(node, live) for node, live in (await session.execute(query)).all()]
-
-
-async def nodes_silent(session: AsyncSession, since: datetime) -> Sequence[Node]:
-    """Nodes in use whose last heartbeat is older than `since`, locked."""
-    query = (
-        select(Node)
-        .where(
-            Node.last_seen_at < since,
-            Node.state.in_([NodeState.READY, NodeState.DRAINING, NodeState.SUSPECT]),
-        )
-        .order_by(Node.id)
-        .with_for_update(skip_locked=True)
-    )
-    return (await session.execute(query)).scalars().all()

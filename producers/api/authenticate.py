@@ -35,4 +35,7 @@ def authenticate(request: web.Request, access: Access, settings: Settings) -> st
 
 
 def _equal(given: str, expected: str) -> bool:
-    return bool(expected) and hmac.compare_digest(given.encode(), expected.encode())
+    # aiohttp keeps bytes that are not UTF-8 as surrogates.
+    return bool(expected) and hmac.compare_digest(
+        given.encode(errors="surrogateescape"), expected.encode()
+    )

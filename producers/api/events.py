@@ -15,12 +15,12 @@ from db.queries.projects import project_find
 from events import subjects
 from events.bus import Stored
 from events.envelope import unwrap
-from events.event import UnknownEvent
+from events.event import NewerEvent
 from events.streams import EVENTS
 from producers.api.call import Call
 from producers.api.pages import page
 from producers.api.sse import EventStream
-from zeitwork.errors import NotFound
+from zeitwork.errors import InvalidInput, NotFound
 from zeitwork.fields import Body, PageSize
 
 
@@ -82,8 +82,8 @@ async def follow(call: Call) -> web.StreamResponse:
         async for message in stream.alive(stored):
             try:
                 shown = live_view(message)
-            except UnknownEvent:
-                continue
+            except (InvalidInput, NewerEvent):
+                continue  # of another version of Zeitwork
             await stream.send(shown.model_dump_json(), id_=message.sequence, event="event")
     return stream.response
 

@@ -14,6 +14,7 @@ from zeitwork import clock, context, ids, logs, metrics, tracing
 from zeitwork.errors import MethodNotAllowed, NotFound, ZeitworkError
 
 _log = logs.get(__name__)
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -45,19 +46,20 @@ async def traced(request: web.Request, handler: Handler) -> web.StreamResponse:
     if not answer.prepared:
         answer.headers["X-Request-Id"] = correlation
     seconds = clock.monotonic() - started
-    metrics.API_REQUESTS.labels(request.method, template, str(answer.status)).observe(seconds)
+    method = request.method if request.method in _METHODS else "other"
+    metrics.API_REQUESTS.labels(method, template, str(answer.status)).observe(seconds)
     return answer
 
 
 @web.middleware
 async def problem(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error into a problem document."""
+    """Turn every error into a problem document; an answer that has begun is cut instead."""
     try:
         return await handler(request)
     except ZeitworkError as error:
         if error.status >= web.HTTPInternalServerError.status_code:
             _log.warning("call failed", code=error.code, detail=error.message, path=request.path)
-        return problems.response(error)
+        return _answer(request, error)
     except web.HTTPNotFound:
         return problems.response(NotFound(f"There is no {request.path} here."))
     except web.HTTPMethodNotAllowed as error:
@@ -69,7 +71,14 @@ async def problem(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except Exception as error:
         _log.exception("call crashed", path=request.path)
-        return problems.response(error)
+        return _answer(request, error)
+
+
+def _answer(request: web.Request, error: Exception) -> web.Response:
+    if request.writer.output_size > 0:
+        # A second head inside the body would pass for content; a cut is noticed.
+        raise ConnectionResetError("the answer had begun") from error
+    return problems.response(error)
 
 
 ORDER = (traced, problem)

@@ -28,13 +28,13 @@ class InvalidFields(InvalidInput):
         """Each fault with a JSON pointer to its field."""
         errors = [
             {
-                "pointer": "/" + "/".join(str(part) for part in item["loc"]),
+                "pointer": _pointer(item["loc"]),
                 "code": item["type"],
                 "message": item["msg"],
             }
             for item in error.errors(include_url=False, include_input=False, include_context=False)
         ]
-        named = ", ".join(item["pointer"] for item in errors)
+        named = ", ".join(item["pointer"] or "the whole" for item in errors)
         return cls(f"These fields cannot be used: {named}.", errors)
 
 
@@ -62,6 +62,11 @@ def response(error: Exception) -> web.Response:
     if known.status == web.HTTPServiceUnavailable.status_code:
         answer.headers["Retry-After"] = "1"
     return answer
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    """RFC 6901; empty for the whole document."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
 
 
 def _title(kind: type[ZeitworkError]) -> str:

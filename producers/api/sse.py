@@ -6,6 +6,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -16,6 +17,7 @@ from zeitwork import clock
 from zeitwork.service import cancel, spawn
 
 _HEARTBEAT_SECONDS = 15.0
+_SEQUENCE = re.compile(r"[0-9]{1,18}")
 _Item = TypeVar("_Item")
 
 
@@ -55,7 +57,7 @@ class EventStream:
     def last_id(self) -> int | None:
         """What the reader saw last, when it comes back."""
         given = self._request.headers.get("Last-Event-ID", "")
-        return int(given) if given.isascii() and given.isdigit() else None
+        return int(given) if _SEQUENCE.fullmatch(given) else None
 
     async def open(self) -> None:
         await self.response.prepare(self._request)

@@ -80,4 +80,4 @@ def _parse(body: bytes) -> dict[str, object]:
 
 def _action(payload: dict[str, object]) -> str | None:
     action = payload.get("action")
-    return action[:64] if isinstance(action, str) else None
+    return action if isinstance(action, str) and _NAME.fullmatch(action) else None

@@ -26,5 +26,7 @@ def verify(secret: str, body: bytes, signature: str | None) -> None:
     """
     if signature is None:
         raise BadSignature("The X-Hub-Signature-256 header is missing.")
-    if not hmac.compare_digest(sign(secret, body).encode(), signature.encode()):
+    # aiohttp keeps bytes that are not UTF-8 as surrogates.
+    given = signature.encode(errors="surrogateescape")
+    if not hmac.compare_digest(sign(secret, body).encode(), given):
         raise BadSignature("X-Hub-Signature-256 does not match the body: check the secret.")

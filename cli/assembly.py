@@ -1,0 +1,137 @@
+"""What a platform on one machine is made of: its ports, its addresses, its services' settings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from cli.ports import Port, PortPicker
+from cli.secrets_file import Secrets
+from zeitwork.config import Settings
+
+NATS_PORT, NATS_MONITOR_PORT, POSTGRES_PORT, VALKEY_PORT = 4222, 8222, 5432, 6379
+SERVICES = ("api", "consumers", "proxy", "node")
+_LOCAL = "127.0.0.1"
+_EVERYWHERE = {"0.0.0.0": _LOCAL, "::": "[::1]"}  # noqa: S104 - recognised, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """Where the services find broker, database and cache."""
+
+    nats_url: SecretStr
+    database_url: SecretStr
+    cache_url: SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """How to start one service, and where it says whether it is ready."""
+
+    name: str
+    argv: tuple[str, ...]
+    ready_url: str
+
+
+def choose_ports(settings: Settings) -> dict[str, Port]:
+    """A free port for everything that listens, by name; instances' ports are left alone.
+
+    Raises:
+        HostUnsupported: there is none near a wanted one.
+    """
+    lowest, highest = settings.node.port_range
+    picker = PortPicker(reserved=range(lowest, highest + 1))
+    wanted = [
+        ("api", settings.api.port, settings.api.host),
+        ("proxy", settings.proxy.port, settings.proxy.host),
+        ("api ops", settings.api.ops_port, settings.api.ops_host),
+        ("consumers ops", settings.consumers.ops_port, settings.consumers.ops_host),
+        ("proxy ops", settings.proxy.ops_port, settings.proxy.ops_host),
+        ("node ops", settings.node.ops_port, settings.node.ops_host),
+    ]
+    if embeds(settings, "nats_url"):
+        wanted += [("nats", NATS_PORT, _LOCAL), ("nats monitor", NATS_MONITOR_PORT, _LOCAL)]
+    if embeds(settings, "database_url"):
+        wanted += [("postgres", POSTGRES_PORT, _LOCAL)]
+    if embeds(settings, "cache_url"):
+        wanted += [("valkey", VALKEY_PORT, _LOCAL)]
+    return {name: picker.pick(name, port, host=host) for name, port, host in wanted}
+
+
+def embeds(settings: Settings, url: str) -> bool:
+    """Whether the server behind the setting `url` is ours to start: nobody named another."""
+    return url not in settings.model_fields_set
+
+
+def local_url(host: str, port: Port) -> str:
+    """Where a listener on `host` is reached from this machine."""
+    return f"http://{_EVERYWHERE.get(host, host)}:{port.got}"
+
+
+def public_url(settings: Settings, ports: Mapping[str, Port]) -> str:
+    if "public_url" in settings.model_fields_set:
+        return settings.public_url
+    return f"http://{settings.base_domain}:{ports['proxy'].got}"
+
+
+def effective_secrets(settings: Settings, made: Secrets) -> Secrets:
+    """What the operator set, else what was made here."""
+    return Secrets(
+        api_token=settings.api_token.get_secret_value() or made.api_token,
+        node_token=settings.node_token.get_secret_value() or made.node_token,
+        github_webhook_secret=settings.github_webhook_secret.get_secret_value()
+        or made.github_webhook_secret,
+    )
+
+
+def environment(
+    settings: Settings,
+    *,
+    data_dir: Path,
+    ports: Mapping[str, Port],
+    backends: Backends,
+    secrets: Secrets,
+    log_format: str,
+) -> dict[str, str]:
+    """The variables that every service gets on top of ours; unchanged settings are inherited."""
+    return {
+        "ZEITWORK_DATA_DIR": str(data_dir),
+        "ZEITWORK_LOG_FORMAT": log_format,
+        "ZEITWORK_DATABASE_URL": backends.database_url.get_secret_value(),
+        "ZEITWORK_NATS_URL": backends.nats_url.get_secret_value(),
+        "ZEITWORK_CACHE_URL": backends.cache_url.get_secret_value(),
+        "ZEITWORK_API_TOKEN": secrets.api_token,
+        "ZEITWORK_NODE_TOKEN": secrets.node_token,
+        "ZEITWORK_GITHUB_WEBHOOK_SECRET": secrets.github_webhook_secret,
+        "ZEITWORK_PUBLIC_URL": public_url(settings, ports),
+        "ZEITWORK_API__PORT": str(ports["api"].got),
+        "ZEITWORK_API__OPS_PORT": str(ports["api ops"].got),
+        "ZEITWORK_CONSUMERS__OPS_PORT": str(ports["consumers ops"].got),
+        "ZEITWORK_PROXY__PORT": str(ports["proxy"].got),
+        "ZEITWORK_PROXY__OPS_PORT": str(ports["proxy ops"].got),
+        "ZEITWORK_NODE__OPS_PORT": str(ports["node ops"].got),
+        "ZEITWORK_NODE__API_URL": local_url(settings.api.host, ports["api"]),
+        "ZEITWORK_NODE__KEEP_INSTANCES": "false",
+    }
+
+
+def services(settings: Settings, ports: Mapping[str, Port]) -> list[ServiceSpec]:
+    """The services in the order in which they start."""
+    ops_hosts = {
+        "api": settings.api.ops_host,
+        "consumers": settings.consumers.ops_host,
+        "proxy": settings.proxy.ops_host,
+        "node": settings.node.ops_host,
+    }
+    return [
+        ServiceSpec(
+            name,
+            (sys.executable, "-m", "cli.main", "serve", name),
+            f"{local_url(ops_hosts[name], ports[f'{name} ops'])}/readyz",
+        )
+        for name in SERVICES
+    ]

@@ -1,0 +1,39 @@
+"""`secrets.json`: the platform's own credentials, made at the first start and kept."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from cli import private_files
+from zeitwork import ids
+from zeitwork.errors import InvalidSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """Each is a random token. The embedded servers keep theirs beside the data that they open."""
+
+    api_token: str = field(repr=False)
+    node_token: str = field(repr=False)
+    github_webhook_secret: str = field(repr=False)
+
+
+def ensure(path: Path) -> Secrets:
+    """The secrets in the file; what is missing is made and written.
+
+    Raises:
+        InvalidSettings: the file is not readable as ours.
+    """
+    try:
+        kept = json.loads(path.read_text())
+        path.chmod(private_files.FILE_MODE)
+    except FileNotFoundError:
+        kept = {}
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"{path} cannot be read; repair it, or remove it") from error
+    secrets = Secrets(**{item.name: kept.get(item.name) or ids.token() for item in fields(Secrets)})
+    if asdict(secrets) != kept:
+        private_files.write(path, json.dumps(asdict(secrets), indent=2) + "\n")
+    return secrets

@@ -1,0 +1,62 @@
+"""What every builder does: plan purely, then carry the plan out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from consumers.builds.listing import Listing
+from consumers.builds.plan import Plan
+from consumers.builds.procfile import Procfile
+from consumers.builds.workshop import Workshop
+
+
+class Builder(Protocol):
+    """Knows one kind of application.
+
+    Attributes:
+        name: as it stands in manifests and metrics.
+        versions: the toolchains it uses, by name.
+    """
+
+    name: str
+    versions: Mapping[str, str]
+
+    def plan(self, listing: Listing, procfile: Procfile) -> Plan:
+        """Decide what to do; looks at nothing else and runs nothing.
+
+        Raises:
+            BuildFailed: the repository contradicts itself, or asks for what is not there.
+            NoStartCommand: nothing says how the application is started.
+        """
+
+    async def build(self, plan: Plan, workshop: Workshop) -> None:
+        """Do it in the workshop's directory.
+
+        Raises:
+            BuildCommandFailed: a command ended with an error.
+        """
+
+
+async def carry_out(plan: Plan, workshop: Workshop) -> None:
+    """Write the plan's files, then run its commands one after another."""
+    for name, content in plan.files.items():
+        await asyncio.to_thread(_write, workshop.app, name, content)
+    for command in plan.commands:
+        await workshop.run(command, plan.build_env)
+
+
+def _write(app: Path, name: str, content: str) -> None:
+    """Write below `app`, through no link: a repository may hold one in the file's place."""
+    path = app
+    *folders, last = Path(name).parts
+    for folder in folders:
+        path /= folder
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        path.mkdir(exist_ok=True)
+    path /= last
+    path.unlink(missing_ok=True)
+    path.write_text(content)

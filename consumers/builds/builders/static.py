@@ -1,0 +1,88 @@
+"""Static files: served as they are by Caddy, each with an entity tag made from its content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from threading import Event
+
+from consumers.builds import threads
+from consumers.builds.builders import base
+from consumers.builds.builders.caddyfile import COMMAND, ETAG_SUFFIX, PATH, caddyfile
+from consumers.builds.detect import web_root
+from consumers.builds.listing import Listing
+from consumers.builds.plan import Plan
+from consumers.builds.procfile import Procfile
+from consumers.builds.workshop import Workshop
+from zeitwork.errors import BuildFailed
+
+
+class StaticBuilder:
+    """Copies files; the whole work is a configuration and the entity tags."""
+
+    name = "static"
+
+    def __init__(self) -> None:
+        self.versions: Mapping[str, str] = {}
+
+    def plan(self, listing: Listing, procfile: Procfile) -> Plan:
+        root = web_root(listing)
+        if root is None:
+            raise BuildFailed("There is no index.html to serve.")
+        return site_plan(root, procfile)
+
+    async def build(self, plan: Plan, workshop: Workshop) -> None:
+        await base.carry_out(plan, workshop)
+        if plan.site is not None:
+            await finish_site(plan.site, workshop)
+
+
+def site_plan(root: str, procfile: Procfile, *, fallback: str | None = None) -> Plan:
+    """Serve the folder `root` by Caddy, unless the Procfile has a web command of its own."""
+    if procfile.web is not None:
+        note = f"web: `{procfile.web}`, as the Procfile says"
+        return Plan(processes=dict(procfile.processes), notes=(note,))
+    return Plan(
+        processes={**procfile.processes, "web": COMMAND},
+        notes=(f"web: the files in {root or 'the root directory'}, served by Caddy",),
+        files={PATH: caddyfile(root, fallback=fallback)},
+        site=root,
+    )
+
+
+async def finish_site(root: str, workshop: Workshop) -> None:
+    """Give every file of the site its entity tag.
+
+    Raises:
+        BuildFailed: the build left no index.html there.
+    """
+    site = workshop.app / root
+    if site.is_symlink() or not (site / "index.html").is_file():
+        raise BuildFailed(f"The build left no index.html in {root}/; there is nothing to serve.")
+    await threads.run(lambda stop: _write_etags(site, stop))
+
+
+def _write_etags(site: Path, stop: Event) -> None:
+    for path in [*_served(site)]:
+        threads.check(stop)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        beside = path.with_name(path.name + ETAG_SUFFIX)
+        # Never through a link that the build may have put there.
+        beside.unlink(missing_ok=True)
+        beside.write_text(f'"{digest[:32]}"')
+
+
+def _served(site: Path) -> Iterator[Path]:
+    """Regular files that Caddy may serve; links are served too, but without a tag."""
+    for folder, folders, names in os.walk(site):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") or name == ".well-known"
+        )
+        for name in sorted(names):
+            path = Path(folder, name)
+            hidden = name.startswith(".") or name.endswith(ETAG_SUFFIX)
+            if not hidden and path.is_file() and not path.is_symlink():
+                yield path

@@ -1,0 +1,58 @@
+"""Package caches, one directory a repository, bounded together; never needed for correctness.
+
+A build can write its cache, so a cache shared by repositories would let one plant packages in
+another: installers trust what they have unpacked before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from consumers.builds import directories
+
+INSIDE = "/cache"
+_BUDGET_BYTES = 5 * 1024**3
+
+
+@contextmanager
+def cache_of(root: Path, repository: str) -> Iterator[Path]:
+    """The cache directory of `repository` (its address without credentials), held while in use."""
+    key = hashlib.sha256(repository.encode()).hexdigest()[:32]
+    with directories.shared(root / key) as path:
+        os.utime(path)  # the time of the last use
+        yield path
+
+
+def environment(cache: Path | str) -> Mapping[str, str]:
+    """Where the installers find the cache that is at `cache`."""
+    return {
+        "UV_CACHE_DIR": f"{cache}/uv",
+        "PIP_CACHE_DIR": f"{cache}/pip",
+        "npm_config_cache": f"{cache}/npm",
+    }
+
+
+def trim(root: Path, *, budget_bytes: int = _BUDGET_BYTES) -> None:
+    """Remove the caches that were not used for the longest until the rest fits; blocking."""
+    caches = [(path.stat().st_mtime_ns, path, _size(path)) for path in directories.folders(root)]
+    total = sum(size for _, _, size in caches)
+    for _, path, size in sorted(caches):
+        if total <= budget_bytes:
+            return
+        if directories.remove(path):
+            total -= size
+
+
+def _size(path: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(Path(folder, name)).st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return total

@@ -1,0 +1,120 @@
+"""Directories that are held while they are used; whoever finds one unheld may remove it.
+
+The hold is an advisory lock on the directory itself. It ends with the process, so that what a
+killed process left behind is told from what is in use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zeitwork.errors import Conflict
+
+_TRASH = ".trash-"
+
+
+@contextmanager
+def owned(path: Path) -> Iterator[Path]:
+    """Create `path` when needed, and hold it alone.
+
+    Raises:
+        Conflict: somebody else holds it.
+    """
+    with _held(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        yield path
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[Path]:
+    """Create `path` when needed, and hold it with others; it is not removed meanwhile."""
+    with _held(path, fcntl.LOCK_SH):
+        yield path
+
+
+def folders(parent: Path) -> list[Path]:
+    """Directories directly below `parent`, held or not."""
+    try:
+        return sorted(path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())
+    except FileNotFoundError:
+        return []
+
+
+def remove(path: Path) -> bool:
+    """Remove `path` with everything below it, unless it is held; whether it was removed."""
+    try:
+        with owned(path):
+            aside = _set_aside(path)
+    except Conflict:
+        return False
+    _remove_tree(aside)
+    return True
+
+
+def remove_held(path: Path) -> None:
+    """Remove a directory that the caller holds; its name is free at once."""
+    _remove_tree(_set_aside(path))
+
+
+def _set_aside(path: Path) -> Path:
+    if path.name.startswith(_TRASH):
+        return path
+    aside = path.with_name(f"{_TRASH}{path.name}")
+    _remove_tree(aside)
+    return path.rename(aside)
+
+
+@contextmanager
+def _held(path: Path, mode: int) -> Iterator[None]:
+    descriptor = _lock(path, mode)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path, mode: int) -> int:
+    while True:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue  # it was removed just now
+        try:
+            fcntl.flock(descriptor, mode)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise Conflict(f"{path.name} is in use by another process or build") from None
+        if _is(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    """Whether the locked directory is still the one at `path`."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_tree(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):  # another process may be removing it, too
+        try:
+            shutil.rmtree(path)
+        except PermissionError:
+            _give_rights_back(path)
+            shutil.rmtree(path)
+
+
+def _give_rights_back(path: Path) -> None:
+    """Builds may take the rights from their own directories."""
+    for folder, below, _ in os.walk(path):
+        for name in below:
+            if not Path(folder, name).is_symlink():
+                Path(folder, name).chmod(0o700)

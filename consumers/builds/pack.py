@@ -1,0 +1,115 @@
+"""An application's directory as a tar archive that depends on nothing but its content.
+
+Entries are sorted, owners and times are zero, modes are one of two: the same files give the same
+bytes, and so the same digest.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import zstandard
+
+from consumers.builds import threads
+from zeitwork.errors import BuildFailed
+
+_LEVEL = 3
+# Version control, and files whose only content is credentials of whoever builds.
+_LEFT_OUT = frozenset(
+    {".git", ".hg", ".svn", ".netrc", ".npmrc", ".pypirc", ".ssh", ".aws", ".gnupg"}
+)
+# Locks and times of an installer.
+_NOISE = frozenset({".lock", "uv_cache.json", ".DS_Store"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large an artifact may be, unpacked."""
+
+    entries: int = 500_000
+    total_bytes: int = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What went into the archive; `size` in bytes, unpacked."""
+
+    files: int
+    size: int
+
+
+async def pack(app: Path, target: Path, *, limits: Limits) -> Packed:
+    """Write the archive of `app` to `target`; links are kept as links and never followed.
+
+    Raises:
+        BuildFailed: there is too much of it.
+    """
+    return await threads.run(lambda stop: _pack(app, target, limits=limits, stop=stop))
+
+
+def _pack(app: Path, target: Path, *, limits: Limits, stop: Event) -> Packed:
+    entries = files = size = 0
+    compressor = zstandard.ZstdCompressor(level=_LEVEL)
+    with (
+        target.open("wb") as raw,
+        compressor.stream_writer(raw) as compressed,
+        tarfile.open(
+            fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT, errors="surrogateescape"
+        ) as archive,
+    ):
+        for name, entry in _entries(app, ""):
+            threads.check(stop)
+            entries += 1
+            member = _member(name, entry)
+            if member.isreg():
+                files += 1
+                size += member.size
+            if size > limits.total_bytes or entries > limits.entries:
+                raise BuildFailed(_too_much(limits))
+            if member.isreg():
+                with Path(entry.path).open("rb") as file:
+                    archive.addfile(member, file)
+            else:
+                archive.addfile(member)
+    return Packed(files, size)
+
+
+def _entries(folder: Path | str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Files, directories and links, each directory before what it holds, by name in bytes."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name)):
+        if entry.name in _LEFT_OUT or entry.name in _NOISE:
+            continue
+        name = f"{prefix}{entry.name}"
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            yield name, entry
+            yield from _entries(entry.path, f"{name}/")
+        elif stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+            yield name, entry
+
+
+def _member(name: str, entry: os.DirEntry[str]) -> tarfile.TarInfo:
+    facts = entry.stat(follow_symlinks=False)
+    member = tarfile.TarInfo(name)
+    if stat.S_ISDIR(facts.st_mode):
+        member.type, member.mode = tarfile.DIRTYPE, 0o755
+    elif stat.S_ISLNK(facts.st_mode):
+        member.type, member.mode = tarfile.SYMTYPE, 0o777
+        member.linkname = str(Path(entry.path).readlink())
+    else:
+        member.mode = 0o755 if facts.st_mode & stat.S_IXUSR else 0o644
+        member.size = facts.st_size
+    return member
+
+
+def _too_much(limits: Limits) -> str:
+    return (
+        f"The built application is larger than {limits.total_bytes // 1024**2} MiB or holds more "
+        f"than {limits.entries} files. Leave out what it does not need to run."
+    )

@@ -1,0 +1,299 @@
+"""From a commit to a stored artifact: fetch, detect, build, pack, store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Event
+from typing import Literal
+
+from consumers.builds import (
+    builders,
+    caches,
+    clone_url,
+    directories,
+    listing,
+    pack,
+    procfile,
+    source,
+    survivors,
+    threads,
+    tree,
+)
+from consumers.builds.builders import Builder
+from consumers.builds.detect import Detection, Kind, detect
+from consumers.builds.git import Git
+from consumers.builds.manifest import Manifest
+from consumers.builds.plan import Plan
+from consumers.builds.transcript import Transcript
+from consumers.builds.workshop import Workshop
+from zeitwork import clock, logs, metrics, sandbox, tracing
+from zeitwork.blobs import Blob, BlobStore
+from zeitwork.errors import BuildTimedOut, Conflict, InvalidInput
+
+__all__ = ["BuildRequest", "BuildResult", "Manifest", "Pipeline"]
+
+_log = logs.get(__name__)
+_BUILD_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+_FETCH_TIMEOUT_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What to build; `root_directory` is "" or a path relative to the repository's top."""
+
+    build_id: str
+    clone_url: str
+    commit_sha: str
+    root_directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """The stored artifact, and what it says of itself."""
+
+    blob: Blob
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One build on its way."""
+
+    request: BuildRequest
+    remote: clone_url.Remote
+    folder: Path
+    transcript: Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class _Intention:
+    """What will be done with the application in `app`, and why."""
+
+    app: Path
+    builder: Builder
+    detection: Detection
+    plan: Plan
+
+
+class Pipeline:
+    """Builds commits; as many at once as the caller likes, each in a directory of its own."""
+
+    def __init__(
+        self,
+        *,
+        blobs: BlobStore,
+        work_dir: Path,
+        cache_dir: Path,
+        sandbox: Literal["auto", "off"],
+        timeout_seconds: float,
+        memory_mib: int,
+    ) -> None:
+        self._blobs = blobs
+        self._work_dir = work_dir
+        self._cache_dir = cache_dir
+        self._sandbox = sandbox
+        self._timeout_seconds = timeout_seconds
+        self._memory_mib = memory_mib
+        self._sandbox_works = False
+        self._builders: dict[Kind, Builder] = {}
+
+    async def build(self, request: BuildRequest, log: Callable[[str], None]) -> BuildResult:
+        """Build; `log` gets each line. Cancelled or not, no process and no file stays behind.
+
+        Raises:
+            BuildFailed: or a subclass: the repository cannot become an artifact.
+            HostUnsupported: this machine lacks what the repository needs.
+            Conflict: this build is running already.
+        """
+        if not _BUILD_ID.fullmatch(request.build_id):
+            raise InvalidInput(f"{request.build_id[:80]!r} is not a build id")
+        remote = clone_url.parse(request.clone_url)
+        source.check_sha(request.commit_sha)
+        transcript = Transcript(log)
+        started = clock.monotonic()
+        async with _workspace(self._work_dir / request.build_id) as folder:
+            try:
+                async with asyncio.timeout(self._timeout_seconds) as deadline:
+                    result = await self._run(_Job(request, remote, folder, transcript))
+            except TimeoutError as error:
+                if not deadline.expired():
+                    raise
+                raise BuildTimedOut(
+                    f"The build took longer than {self._timeout_seconds:g} s and was stopped. "
+                    f"The last step was: {transcript.current}."
+                ) from error
+        transcript.step(f"Built in {clock.monotonic() - started:.2f} s")
+        return result
+
+    async def sweep(self) -> None:
+        """Remove what the builds of killed processes left, and trim the caches.
+
+        For the start of a process and every few hours; builds that run are not touched.
+        """
+        for folder in await asyncio.to_thread(directories.folders, self._work_dir):
+            with contextlib.suppress(Conflict), directories.owned(folder):
+                await survivors.end(folder.name)
+                await _discard(folder)
+        await threads.run(lambda _: caches.trim(self._cache_dir))
+
+    async def _run(self, job: _Job) -> BuildResult:
+        checkout = await self._fetch(job)
+        intention = await self._decide(job, checkout)
+        await self._carry_out(job, intention)
+        blob = await self._keep(job, intention.app)
+        return BuildResult(blob, _manifest(intention))
+
+    async def _fetch(self, job: _Job) -> Path:
+        commit, transcript = job.request.commit_sha, job.transcript
+        checkout = job.folder / "source"
+        checkout.mkdir()
+        limits = source.Limits()
+        git = Git(
+            checkout,
+            settings=job.folder / "gitconfig",
+            most_file_bytes=limits.total_bytes,
+            timeout_seconds=min(_FETCH_TIMEOUT_SECONDS, self._timeout_seconds),
+        )
+        with _step("fetch", transcript, f"Fetching {commit[:12]} from {job.remote.address}"):
+            facts = await source.fetch(
+                job.remote, commit, git=git, limits=limits, transcript=transcript
+            )
+            git.settings.unlink()
+        transcript.say(f"{facts.files} files, {_size(facts.size)}")
+        return checkout
+
+    async def _decide(self, job: _Job, checkout: Path) -> _Intention:
+        root = job.request.root_directory
+        where = f" in {root}" if root else ""
+        with _step("detect", job.transcript, f"Looking at what it is{where}"):
+            app, seen = await threads.run(partial(_look, checkout, root))
+            detection = detect(seen)
+            declared = procfile.parse(seen.text("Procfile"))
+            builder = await self._builder(detection.kind)
+            plan = builder.plan(seen, declared)
+        for line in (*detection.lines, *plan.notes):
+            job.transcript.say(line)
+        for line in declared.ignored:
+            job.transcript.say(f"Procfile: {line[:200]!r} is not understood and ignored")
+        return _Intention(app, builder, detection, plan)
+
+    async def _carry_out(self, job: _Job, intention: _Intention) -> None:
+        plan, transcript = intention.plan, job.transcript
+        sandboxed = bool(plan.commands) and await self._sandboxed(job)
+        home = job.folder / "home"
+        home.mkdir()
+        with (
+            caches.cache_of(self._cache_dir, job.remote.address) as cache,
+            _step("build", transcript, f"Building with the {intention.builder.name} builder"),
+        ):
+            workshop = Workshop(
+                app=intention.app,
+                home=home,
+                cache=cache,
+                build_id=job.request.build_id,
+                sandboxed=sandboxed,
+                memory_mib=self._memory_mib,
+                timeout_seconds=self._timeout_seconds,
+                transcript=transcript,
+            )
+            await intention.builder.build(plan, workshop)
+            if not plan.commands:
+                transcript.say("There is nothing to install or to compile")
+
+    async def _keep(self, job: _Job, app: Path) -> Blob:
+        archive = job.folder / "artifact.tar.zst"
+        with _step("pack", job.transcript, "Packing"):
+            packed = await pack.pack(app, archive, limits=pack.Limits())
+        with _step("store", job.transcript, "Storing the artifact"):
+            blob = await self._blobs.put(archive)
+        job.transcript.say(
+            f"{packed.files} files, {_size(packed.size)}, packed {_size(blob.size)}; "
+            f"sha256 {blob.digest[:12]}"
+        )
+        return blob
+
+    async def _builder(self, kind: Kind) -> Builder:
+        if kind not in self._builders:
+            self._builders[kind] = await builders.create(kind)
+        return self._builders[kind]
+
+    async def _sandboxed(self, job: _Job) -> bool:
+        """Whether commands run in the sandbox; tried until it works once, said when it does not."""
+        if self._sandbox == "off":
+            job.transcript.say("The sandbox is switched off; commands run as the platform's user")
+            return False
+        if not self._sandbox_works:
+            reason = await sandbox.why_unavailable(job.folder)
+            if reason is not None:
+                job.transcript.say(f"No sandbox on this host ({reason}); commands run without it")
+                return False
+            self._sandbox_works = True
+        return True
+
+
+@asynccontextmanager
+async def _workspace(folder: Path) -> AsyncIterator[Path]:
+    """An empty directory of a build, held and in the end removed."""
+    if folder.exists():
+        # A killed process left it; or the build runs, and then it is held.
+        await threads.run(lambda _: directories.remove(folder))
+    with directories.owned(folder):
+        try:
+            yield folder
+        finally:
+            await _discard(folder)
+
+
+async def _discard(folder: Path) -> None:
+    try:
+        await threads.run(lambda _: directories.remove_held(folder))
+    except OSError as error:
+        # The result is worth more; the next sweep tries again.
+        _log.warning("build directory not removed", build_id=folder.name, error=str(error))
+
+
+@contextmanager
+def _step(name: str, transcript: Transcript, text: str) -> Iterator[None]:
+    """Announce a step, and measure it however it ends."""
+    transcript.step(text)
+    started = clock.monotonic()
+    try:
+        with tracing.span(f"build.{name}"):
+            yield
+    finally:
+        metrics.BUILD_SECONDS.labels(name).observe(clock.monotonic() - started)
+
+
+def _look(checkout: Path, root_directory: str, stop: Event) -> tuple[Path, listing.Listing]:
+    app = tree.adopt(checkout, root_directory, stop)
+    return app, listing.read(app)
+
+
+def _manifest(intention: _Intention) -> Manifest:
+    plan = intention.plan
+    return Manifest(
+        builder=intention.builder.name,
+        processes=dict(plan.processes),
+        env=dict(plan.env),
+        path=list(plan.path),
+        detected=[*intention.detection.lines, *plan.notes],
+        toolchain=dict(intention.builder.versions),
+    )
+
+
+def _size(count: int) -> str:
+    if count < 1024:  # noqa: PLR2004 - the binary step
+        return f"{count} B"
+    size = count / 1024
+    for unit in ("KiB", "MiB"):
+        if size < 1024:  # noqa: PLR2004
+            return f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

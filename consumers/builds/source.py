@@ -1,0 +1,154 @@
+"""Fetch one exact commit into a directory; nothing of it is executed or trusted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from consumers.builds.clone_url import Remote
+from consumers.builds.git import Git
+from consumers.builds.transcript import Transcript, masked
+from zeitwork.errors import SourceUnavailable, TimedOut
+from zeitwork.subprocesses import Completed
+
+_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_SHA256_LENGTH = 64
+_FALLBACK_DEPTH = "1000"
+_EVERYTHING = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
+_ENTRY = re.compile(r"(?P<mode>\d{6}) \w+ [0-9a-f]+ +(?P<size>\d+|-)\t")
+_SUBMODULE_MODE = "160000"
+# A refusal to serve a commit by its SHA, or that there is none; git's words are the same for both.
+_NOT_SERVED = (
+    "not our ref", "unadvertised object", "couldn't find remote ref", "remote ref does not exist",
+    "does not support shallow", "no such remote ref", "Cannot obtain needed object",
+)  # fmt: skip
+_NO_ACCESS = (
+    "could not read Username", "Authentication failed", "Permission denied", "not found",
+    "does not appear to be a git repository", "does not exist", "403",
+)  # fmt: skip
+_TOO_LARGE = ("signal 25", "File too large", "File size limit exceeded")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a source may be."""
+
+    files: int = 100_000
+    total_bytes: int = 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was checked out."""
+
+    files: int
+    size: int
+
+
+class _Inventory:
+    """Counts the entries of `git ls-tree -l` and stops at the first that is too much."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.files = 0
+        self.size = 0
+        self.submodules = 0
+
+    def add(self, line: str) -> None:
+        match = _ENTRY.match(line)
+        if match is None:
+            raise SourceUnavailable(f"git listed something unexpected: {line[:200]!r}")
+        if match["mode"] == _SUBMODULE_MODE:
+            self.submodules += 1
+            return
+        self.files += 1
+        self.size += int(match["size"])
+        if self.files > self._limits.files:
+            raise SourceUnavailable(f"The commit holds more than {self._limits.files} files.")
+        if self.size > self._limits.total_bytes:
+            raise SourceUnavailable(_too_large(self._limits))
+
+
+def check_sha(commit_sha: str) -> None:
+    """Accept a full SHA-1 or SHA-256 in lower-case hex.
+
+    Raises:
+        SourceUnavailable: it is anything else.
+    """
+    if not _SHA.fullmatch(commit_sha):
+        raise SourceUnavailable(f"{commit_sha[:80]!r} is not a full commit SHA.")
+
+
+async def fetch(
+    remote: Remote, commit_sha: str, *, git: Git, limits: Limits, transcript: Transcript
+) -> Facts:
+    """Put the files of the commit into `git.tree`, an existing empty directory.
+
+    Sizes are looked up before anything is checked out: a few kilobytes of objects can describe
+    terabytes of files.
+
+    Raises:
+        SourceUnavailable: there is no such commit, no access, or too much of it.
+    """
+    check_sha(commit_sha)
+    try:
+        await git.prepare(remote)
+        await _download(remote, commit_sha, git, limits)
+        inventory = _Inventory(limits)
+        done = await git.run(
+            "ls-tree", "-r", "-l", "--full-tree", commit_sha, on_line=inventory.add
+        )
+        _require(done, "list the files of the commit", limits)
+        done = await git.run("checkout", "--quiet", "--force", "--detach", commit_sha)
+        _require(done, "check the commit out", limits)
+    except TimedOut as error:
+        raise SourceUnavailable(
+            f"{remote.address} did not deliver the commit within {git.timeout_seconds:g} s."
+        ) from error
+    head = (git.tree / ".git" / "HEAD").read_text().strip()
+    if head != commit_sha:
+        raise SourceUnavailable(f"{commit_sha} is not a commit; it leads to {head[:64]}.")
+    if inventory.submodules:
+        transcript.say(f"{inventory.submodules} submodules are left out; they are not supported.")
+    return Facts(inventory.files, inventory.size)
+
+
+async def _download(remote: Remote, commit_sha: str, git: Git, limits: Limits) -> None:
+    kind = "sha256" if len(commit_sha) == _SHA256_LENGTH else "sha1"
+    done = await git.run("init", "--quiet", "--template=", f"--object-format={kind}", ".")
+    _require(done, "prepare a directory", limits)
+    fetch = ("fetch", "--quiet", "--no-tags")
+    done = await git.run(*fetch, "--depth", "1", "--", remote.address, commit_sha)
+    if done.returncode == 0 or not _says(done, _NOT_SERVED):
+        _require(done, f"fetch from {remote.address}", limits)
+        return
+    # The server gives out branches and tags only; the commit is likely among the newer ones.
+    done = await git.run(*fetch, "--depth", _FALLBACK_DEPTH, "--", remote.address, *_EVERYTHING)
+    if _says(done, ("does not support shallow",)):
+        done = await git.run(*fetch, "--", remote.address, *_EVERYTHING)
+    _require(done, f"fetch from {remote.address}", limits)
+    done = await git.run("cat-file", "-e", f"{commit_sha}^{{commit}}")
+    if done.returncode != 0:
+        raise SourceUnavailable(
+            f"{remote.address} has no commit {commit_sha}. Was the branch rewritten or removed?"
+        )
+
+
+def _require(done: Completed, purpose: str, limits: Limits) -> None:
+    if done.returncode == 0:
+        return
+    if _says(done, _TOO_LARGE):
+        raise SourceUnavailable(_too_large(limits))
+    said = masked(done.output.strip())[-500:] or f"exit code {done.returncode}"
+    hint = ""
+    if _says(done, _NO_ACCESS):
+        hint = " Does the repository exist, and may Zeitwork read it?"
+    raise SourceUnavailable(f"git could not {purpose}: {said}.{hint}")
+
+
+def _says(done: Completed, phrases: tuple[str, ...]) -> bool:
+    return done.returncode != 0 and any(phrase in done.output for phrase in phrases)
+
+
+def _too_large(limits: Limits) -> str:
+    return f"The commit is larger than {limits.total_bytes // 1024**2} MiB."

@@ -1,0 +1,185 @@
+"""Binds durables to handlers: FastStream pulls, `consumers.middleware` settles.
+
+Each unit of concurrency is a subscriber of its own that asks for one message at a time.
+FastStream's `max_workers` would fetch more than it runs, and jobs would run twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import nats.errors
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from nats.aio.client import Client
+from pydantic import SecretStr
+
+from consumers.deferrals import Deferrals
+from consumers.middleware import Settle, Settler
+from consumers.outcomes import Drop, Outcome
+from events import topology
+from events.envelope import Envelope, unwrap
+from events.event import Event
+from events.nats_bus import NatsBus, disconnect
+from events.streams import Durable
+from zeitwork import clock, logs
+from zeitwork.errors import BrokerUnavailable
+from zeitwork.loops import Loop
+from zeitwork.service import cancel, spawn
+
+_log = logs.get(__name__)
+
+_CONNECT_SECONDS = 10.0
+_FETCH_SECONDS = 2.0  # a pull that a reconnect has lost is noticed after this long
+_LOOK_SECONDS = 5.0
+_UNSEEN_SECONDS = 15.0
+_SETTLE_SECONDS = 2.0  # for interrupted handlers to hand their messages back
+
+Handler: TypeAlias = Callable[[Envelope], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One durable, its handlers by event type, and how many messages one process handles at once.
+
+    A type that the durable delivers and nobody here handles is dropped.
+    """
+
+    durable: Durable
+    handlers: Mapping[type[Event], Handler]
+    concurrency: int = 4
+
+
+class ConsumerRuntime:
+    """Pulls from every bound durable and watches that all of them exist.
+
+    A durable that disappears makes FastStream spin in silence, so a guard looks every 5 s, makes
+    what is missing again, and readiness depends on it.
+    """
+
+    name = "consumers"
+
+    def __init__(
+        self, url: SecretStr | str, bindings: Sequence[Binding], *, graceful_seconds: float = 15.0
+    ) -> None:
+        self._url = url.get_secret_value() if isinstance(url, SecretStr) else url
+        self._bindings = bindings
+        self._durables = [binding.durable for binding in bindings]
+        self._graceful_seconds = graceful_seconds
+        self._bus = NatsBus(self._url, name="settling")
+        self._settler = Settler(self._durables, bus=self._bus, ledger=Deferrals(self._bus))
+        self._guard = Loop("durables", self._look, interval=_LOOK_SECONDS)
+        self._broker: NatsBroker | None = None
+        self._client: Client | None = None
+        self._seen = -_UNSEEN_SECONDS
+
+    async def start(self) -> None:
+        """Make the topology, connect and pull.
+
+        Raises:
+            BrokerUnavailable: NATS does not answer.
+            TopologyRefused: a durable exists that is not as we need it.
+        """
+        if self._broker is not None:
+            return
+        await self._bus.start()
+        changes = await topology.provision(self._bus.jetstream, durables=self._durables)
+        if changes:
+            _log.info("topology changed", changes=changes)
+        self._seen = clock.monotonic()
+        self._broker = self._assembled()
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                self._client = await self._broker.connect()
+                await self._broker.start()
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            raise BrokerUnavailable("NATS does not let the consumers subscribe") from error
+        await self._guard.start()
+
+    async def ready(self) -> str | None:
+        if self._client is None:
+            return "not started"
+        if not self._client.is_connected:
+            return "no connection to NATS"
+        if clock.monotonic() - self._seen > _UNSEEN_SECONDS:
+            return "the durables were not seen lately"
+        return await self._bus.ready()
+
+    async def stop(self) -> None:
+        """Let running handlers finish; after `graceful_seconds` their messages are handed back."""
+        await self._guard.stop()
+        broker, self._broker = self._broker, None
+        client, self._client = self._client, None
+        if broker is not None:
+            stopping = spawn(broker.stop(), "stop-consumers")
+            await asyncio.wait({stopping}, timeout=self._graceful_seconds)
+            self._settler.interrupt()
+            await asyncio.wait({stopping}, timeout=_SETTLE_SECONDS)
+            await cancel(stopping)
+            if not stopping.cancelled() and (error := stopping.exception()):
+                _log.warning("consumers not stopped in order", error=str(error))
+        if client is not None and not client.is_closed:
+            await disconnect(client)
+        await self._bus.stop()
+
+    async def _look(self) -> None:
+        """Make what is missing, and note that all is there."""
+        js = self._bus.jetstream
+        if absent := await topology.missing(js, durables=self._durables):
+            changes = await topology.provision(js, durables=self._durables)
+            _log.warning("topology restored", missing=absent, changes=changes)
+        self._seen = clock.monotonic()
+
+    def _assembled(self) -> NatsBroker:
+        broker = NatsBroker(
+            self._url,
+            name="zeitwork-consumers",
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            ping_interval=10,
+            # Above our own limit: `stop` interrupts handlers itself, so that they can answer.
+            graceful_timeout=self._graceful_seconds + 2 * _SETTLE_SECONDS,
+            ack_policy=AckPolicy.MANUAL,
+            middlewares=[partial(Settle, settler=self._settler)],
+            logger=logs.get("faststream"),
+            log_level=logging.DEBUG,
+            apply_types=False,
+            serializer=None,
+        )
+        for binding in self._bindings:
+            for _ in range(binding.concurrency):
+                _subscribe(broker, binding)
+        return broker
+
+
+def _subscribe(broker: NatsBroker, binding: Binding) -> None:
+    durable = binding.durable
+    subscriber = broker.subscriber(
+        durable=durable.name,
+        stream=JStream(durable.stream, declare=False),
+        # Only read if the durable vanishes between the look and the subscription.
+        config=topology.consumer_config(durable),
+        pull_sub=PullSub(batch_size=1, timeout=_FETCH_SECONDS),
+        decoder=_decode,
+        no_reply=True,
+    )
+    subscriber(_dispatch(binding))
+
+
+async def _decode(message: NatsMessage) -> Envelope:
+    return unwrap(message.headers, message.raw_message.data)
+
+
+def _dispatch(binding: Binding) -> Handler:
+    async def dispatch(envelope: Envelope) -> Outcome:
+        handler = binding.handlers.get(type(envelope.data))
+        if handler is None:
+            return Drop(f"nobody here handles {envelope.type}")
+        return await handler(envelope)
+
+    return dispatch

@@ -1,0 +1,302 @@
+"""The client's side of a connection: cuts requests off the stream, one at a time.
+
+What a client sends ahead waits unparsed, up to a bound, until the request in hand is answered; so
+answers keep their order, and a flood of pipelined requests costs no more than its bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol
+
+from typing_extensions import override
+
+from proxy import heads, policy, refusals
+from proxy.edge import Edge
+from proxy.forward import Exchange
+from proxy.framing import BadFraming, BodyReader
+from proxy.heads import HEAD_END, RequestHead
+from proxy.limits import Deadline
+from proxy.refusals import Refusal, Refused
+from proxy.upstream import UpstreamConnection
+from proxy.websocket import Tunnel
+from zeitwork import metrics
+
+_CRLF = b"\r\n"
+
+
+class _State(Enum):
+    """What the next bytes from the client are."""
+
+    HEAD = auto()
+    BODY = auto()
+    AHEAD = auto()  # a request's, while the one before is being answered
+    TUNNEL = auto()
+    LOST = auto()  # nothing of use: the last answer is out, or the connection is broken
+
+
+class Registry(Protocol):
+    """Where open connections are kept."""
+
+    def entered(self, connection: ClientConnection) -> bool:
+        """Count a connection; False when it may not stay."""
+
+    def left(self, connection: ClientConnection) -> None:
+        """It is gone, or no request is in flight on it any more."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """One visitor's connection."""
+
+    __slots__ = (
+        "_deadline",
+        "_edge",
+        "_exchange",
+        "_half_closed",
+        "_limits",
+        "_loop",
+        "_paused",
+        "_peer",
+        "_reader",
+        "_registry",
+        "_rest",
+        "_running",
+        "_skipped",
+        "_state",
+        "_tunnel",
+        "transport",
+        "writable",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(
+        self, edge: Edge, registry: Registry, *, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.writable = True
+        self._edge = edge
+        self._limits = edge.limits
+        self._registry = registry
+        self._deadline = Deadline(loop, self._expired)
+        self._peer = ""
+        self._state = _State.HEAD
+        self._rest = b""
+        self._skipped = False
+        self._running = False
+        self._paused = False
+        self._half_closed = False
+        self._reader: BodyReader | None = None
+        self._exchange: Exchange | None = None
+        self._tunnel: Tunnel | None = None
+
+    @property
+    def tunnelling(self) -> bool:
+        return self._state is _State.TUNNEL
+
+    def drain(self) -> None:
+        """Close now if no request has begun; else its answer will be the last."""
+        if self._state is _State.HEAD and not self._rest:
+            self.close()
+
+    def close(self) -> None:
+        """Close; what was written already is still sent."""
+        if self._tunnel is not None:
+            self._tunnel.close()
+        self._state = _State.LOST
+        self._deadline.set(self._limits.body_idle_seconds)
+        self.transport.close()
+
+    def abort(self) -> None:
+        self._state = _State.LOST
+        self.transport.abort()
+
+    # Called by the exchange (`proxy.forward.Client`).
+
+    def send(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def pause_request(self) -> None:
+        if self._state is _State.BODY:
+            self._deadline.clear()
+        self._pause()
+
+    def resume_request(self) -> None:
+        if self._state is _State.BODY:
+            self._deadline.set(self._limits.body_idle_seconds)
+        self._resume()
+
+    def answered(self, *, reusable: bool) -> None:
+        self._exchange = None
+        whole = self._state is _State.AHEAD
+        if not reusable or self._edge.draining:
+            self._close_behind_answer(whole=whole)
+            return
+        self._state = _State.HEAD
+        self._reader = None
+        self._skipped = False
+        self._deadline.set(self._limits.keep_alive_seconds)
+        self._resume()
+        if self._running:
+            return
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._run(rest)
+        if self._half_closed and self._state is _State.HEAD:
+            self.close()
+
+    def break_off(self) -> None:
+        self._exchange = None
+        self.abort()
+
+    def enter(self, upstream: UpstreamConnection, *, ended: Callable[[Tunnel], None]) -> Tunnel:
+        tunnel = Tunnel(
+            client=self.transport, upstream=upstream.transport, moved=self._touch, ended=ended
+        )
+        upstream.enter(tunnel)
+        self._tunnel = tunnel
+        self._exchange = None
+        self._state = _State.TUNNEL
+        self._touch()
+        self._resume()
+        rest, self._rest = self._rest, b""
+        if rest:
+            tunnel.from_client(rest)
+        if not self.writable:
+            tunnel.pause_upstream()
+        self._registry.left(self)
+        return tunnel
+
+    # The rest is called by the event loop.
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - loops give no other
+        self.transport = transport
+        if not self._registry.entered(self):
+            metrics.EDGE_REFUSALS.labels("too_many_connections").inc()
+            self.abort()
+            return
+        transport.set_write_buffer_limits(high=self._limits.high_water_bytes)
+        self._peer = _address(transport.get_extra_info("peername"))
+        self._deadline.set(self._limits.head_seconds)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.close()
+        self._state = _State.LOST
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        if self._tunnel is not None:
+            self._tunnel.close()
+        self._registry.left(self)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.from_client(data)
+        elif self._state is not _State.LOST:
+            rest, self._rest = self._rest, b""
+            self._run(rest + data)
+
+    @override
+    def eof_received(self) -> bool:
+        """Whether to keep the way back open: FIN may only mean that the request is all there is."""
+        if self._state is _State.AHEAD:
+            self._half_closed = True
+            self._deadline.set(self._limits.half_close_seconds)
+            return True
+        exchange, self._exchange = self._exchange, None
+        self._state = _State.LOST if self._tunnel is None else _State.TUNNEL
+        if exchange is not None:
+            exchange.client_gone()
+        if self._tunnel is not None:
+            self._tunnel.close()
+        return False
+
+    @override
+    def pause_writing(self) -> None:
+        self.writable = False
+        if self._tunnel is not None:
+            self._tunnel.pause_upstream()
+        elif self._exchange is not None:
+            self._exchange.pause_response()
+            self._deadline.set(self._limits.body_idle_seconds)
+
+    @override
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self._tunnel is not None:
+            self._tunnel.resume_upstream()
+        elif self._exchange is not None:
+            if self._state is _State.AHEAD:
+                self._deadline.clear()
+            self._exchange.resume_response()
+
+    def _run(self, data: bytes) -> None:
+        """Take in what came; nested calls, from answers given at once, leave it to the outer."""
+        self._running = True
+        try:
+            while data:
+                if self._state is _State.HEAD:
+                    data = self._read_head(data)
+                elif self._state is _State.BODY:
+                    data = self._read_body(data)
+                else:
+                    self._keep(data)
+                    return
+        finally:
+            self._running = False
+
+    def _read_head(self, data: bytes) -> bytes:
+        """Begin an exchange if the head is complete; the bytes behind what was used."""
+        if not self._skipped and data.startswith(_CRLF):
+            self._skipped = True  # RFC 9112 §2.2: one empty line before a request is forgiven
+            return data[len(_CRLF) :]
+        limits = self._limits
+        line_end = data.find(_CRLF, 0, limits.request_line_bytes)
+        if line_end < 0 and len(data) >= limits.request_line_bytes:
+            self._refuse(refusals.TARGET_TOO_LONG)
+            return b""
+        end = data.find(HEAD_END, 0, limits.request_head_bytes)
+        if end < 0:
+            if len(data) >= limits.request_head_bytes:
+                self._refuse(refusals.HEAD_TOO_LARGE)
+                return b""
+            if not self._rest_began:
+                self._deadline.set(limits.head_seconds)
+            self._rest = data
+            return b""
+        end += len(HEAD_END)
+        return self._begin(data[:end], data[end:])
+
+    def _begin(self, raw: bytes, data: bytes) -> bytes:
+        """Judge a head and hand it over; `data` came behind it."""
+        head: RequestHead | None = None
+        payload, rest = b"", data
+        try:
+            head = heads.parse_request(raw)
+            demand = policy.admit(head, self._limits)
+            self._reader = demand.reader()
+            complete = self._reader is None
+            if self._reader is not None:
+                payload, behind = self._reader.feed(data)
+                complete, rest = behind is not None, behind or b""
+        except Refused as error:
+            self._refuse(error.refusal, head=head)
+            return b""
+        except BadFraming:
+            self._refuse(refusals.BAD_BODY, head=head)
+            return b""
+        if complete:
+            self._state = _State.AHEAD
+            self._deadline.clear()
+        else:
+            self._state = _State.BODY
+            self._deadline.set(self._limits.body_idle_seconds)
+        exchange = Exchange(self._edge, self, peer=self._peer, head=head, demand=demand)
+        self._exchange = exchange
+        exchange.start(payload, complete=complete)
+        return rest

@@ -1,0 +1,197 @@
+"""The bus drivers against their contract, and NATS through the loss of its server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from cli.embedded.nats import NatsServer
+from events import streams
+from events.bus import Bus, Message, Stored
+from events.memory import MemoryBus
+from events.nats_bus import NatsBus
+from events.topology import provision, provision_url
+from tests.contracts.bus import BusContract, Held, fact, facts_of, job, scope, take
+from tests.support.eventually import eventually
+from tests.support.servers import ServerHost, free_port
+from zeitwork.errors import BrokerUnavailable
+
+
+class TestMemoryBus(BusContract):
+    """In process."""
+
+    @pytest.fixture
+    def bus(self) -> Bus:
+        return MemoryBus()
+
+    @pytest.fixture
+    def held(self, bus: MemoryBus) -> Held:
+        async def held(stream: str, subject: str) -> Sequence[Stored]:
+            return bus.stored(stream, subject)
+
+        return held
+
+    async def test_a_job_that_was_taken_can_be_queued_again(self) -> None:
+        bus = MemoryBus()
+        await bus.publish([job("p", 1)])
+        (stored,) = bus.stored("ZW_JOBS")
+        bus.remove("ZW_JOBS", stored.sequence)
+        await bus.publish([job("p", 1)])
+        assert [message.sequence for message in bus.stored("ZW_JOBS")] == [2]
+
+    async def test_the_oldest_go_where_a_subject_is_limited(self) -> None:
+        bus = MemoryBus()
+        limit = streams.LOGS.max_msgs_per_subject
+        await bus.publish([Message("zw.log.build.b", b"%d" % line) for line in range(limit + 2)])
+        kept = bus.stored("ZW_LOGS")
+        assert len(kept) == limit
+        assert kept[0].data == b"2"
+
+
+class TestNatsBus(BusContract):
+    """On a real nats-server."""
+
+    @pytest.fixture
+    async def bus(self, nats_url: str) -> AsyncIterator[NatsBus]:
+        await provision_url(nats_url)
+        bus = NatsBus(nats_url, name="contract")
+        await bus.start()
+        await bus.jetstream.purge_stream("ZW_JOBS")
+        yield bus
+        await bus.jetstream.purge_stream("ZW_JOBS")
+        await bus.stop()
+
+    @pytest.fixture
+    def held(self, bus: NatsBus) -> Held:
+        async def held(stream: str, subject: str) -> Sequence[Stored]:
+            js = bus.jetstream
+            counts = (await js.stream_info(stream, subjects_filter=subject)).state.subjects or {}
+            if len(counts) > 100:  # the number is what such a test wants
+                return [Stored(one, b"", {}, number) for number, one in enumerate(counts)]
+            found: list[Stored] = []
+            while len(found) < sum(counts.values()):
+                after = found[-1].sequence if found else 0
+                raw = await js.get_msg(stream, after + 1, subject=subject, next=True)
+                assert raw.subject is not None
+                assert raw.seq is not None
+                found.append(Stored(raw.subject, raw.data or b"", raw.headers or {}, raw.seq))
+            return found
+
+        return held
+
+
+@pytest.fixture
+def own_server(server_host: ServerHost, tmp_path: Path) -> Iterator[NatsServer]:
+    """A server that the test may kill."""
+    with server_host.running(
+        lambda: NatsServer(tmp_path, port=free_port(), monitor_port=free_port())
+    ) as server:
+        yield server
+
+
+async def kill(server_host: ServerHost, server: NatsServer) -> None:
+    """SIGKILL, and wait until it is gone."""
+    server.kill()
+    await asyncio.to_thread(server_host.run, server.wait())
+
+
+async def revive(server_host: ServerHost, server: NatsServer) -> None:
+    """Start the server again on the same store and port."""
+    await asyncio.to_thread(server_host.run, server.start())
+
+
+async def test_a_follower_survives_kill_and_restart(
+    own_server: NatsServer, server_host: ServerHost
+) -> None:
+    project = scope()
+    await provision_url(own_server.url.get_secret_value())
+    bus = NatsBus(own_server.url, name="follower")
+    await bus.start()
+    async with (
+        bus.follow("ZW_EVENTS", facts_of(project), after=0) as everything,
+        bus.follow("ZW_EVENTS", facts_of(project)) as new,
+    ):
+        await bus.publish([fact(project, number) for number in range(10)])
+        assert len(await take(everything, 4)) == 4  # six are on their way
+        await kill(server_host, own_server)
+        await revive(server_host, own_server)
+        await eventually(lambda: bus.client.is_connected)
+        await bus.publish([fact(project, number) for number in range(10, 15)])
+        rest = await take(everything, 11)
+        assert [int(message.data) for message in rest] == list(range(4, 15))
+        assert [int(message.data) for message in await take(new, 15)] == list(range(15))
+    await bus.stop()
+
+
+async def test_a_follower_of_new_messages_that_saw_none_replays_nothing(
+    own_server: NatsServer, server_host: ServerHost
+) -> None:
+    project = scope()
+    await provision_url(own_server.url.get_secret_value())
+    bus = NatsBus(own_server.url, name="follower")
+    await bus.start()
+    await bus.publish([fact(project, 0)])
+    async with bus.follow("ZW_EVENTS", facts_of(project)) as messages:
+        await kill(server_host, own_server)
+        await revive(server_host, own_server)
+        await eventually(lambda: bus.client.is_connected)
+        await bus.publish([fact(project, 1)])
+        assert [message.data for message in await take(messages, 1)] == [b"1"]
+    await bus.stop()
+
+
+async def test_a_follower_goes_on_after_its_stream_was_made_anew(
+    own_server: NatsServer,
+) -> None:
+    project = scope()
+    await provision_url(own_server.url.get_secret_value())
+    bus = NatsBus(own_server.url, name="follower")
+    await bus.start()
+    await bus.publish([fact(project, number) for number in range(5)])
+    async with bus.follow("ZW_EVENTS", facts_of(project)) as messages:
+        await bus.jetstream.delete_stream("ZW_EVENTS")
+        await provision(bus.jetstream)
+        await bus.publish([fact(project, 5)])
+        assert [message.data for message in await take(messages, 1)] == [b"5"]
+    await bus.stop()
+
+
+async def test_a_publish_without_a_server_fails_and_can_be_repeated(
+    own_server: NatsServer, server_host: ServerHost
+) -> None:
+    project = scope()
+    await provision_url(own_server.url.get_secret_value())
+    bus = NatsBus(own_server.url, name="publisher")
+    await bus.start()
+    batch = [fact(project, number) for number in range(3)]
+    await kill(server_host, own_server)
+    with pytest.raises(BrokerUnavailable):
+        await bus.publish(batch)  # its first message stays in the client's buffer
+    await revive(server_host, own_server)
+    await eventually(lambda: bus.client.is_connected)
+    await bus.publish(batch)
+    async with bus.follow("ZW_EVENTS", facts_of(project), after=0) as messages:
+        assert [int(message.data) for message in await take(messages, 3)] == [0, 1, 2]
+    await bus.stop()
+
+
+async def test_a_run_longer_than_a_batch_is_stored_whole(nats_url: str) -> None:
+    project = scope()
+    await provision_url(nats_url)
+    bus = NatsBus(nats_url, name="long")
+    await bus.start()
+    await bus.publish([fact(project, number) for number in range(1203)])
+    async with bus.follow("ZW_EVENTS", facts_of(project), after=0) as messages:
+        assert [int(message.data) for message in await take(messages, 1203)] == list(range(1203))
+    await bus.stop()
+
+
+async def test_a_bus_that_is_not_started_says_so() -> None:
+    bus = NatsBus("nats://127.0.0.1:1", name="idle")
+    assert await bus.ready() == "not started"
+    with pytest.raises(BrokerUnavailable):
+        await bus.publish([fact("p", 1)])
+    await bus.stop()

@@ -39,11 +39,13 @@ async def consumers(
 
 
 @app.command
-async def proxy() -> int:
+def proxy() -> int:
     """Carry visitors' requests to instances."""
+    import uvloop
+
     from proxy.app import run
 
-    return await run(_prepare("proxy"))
+    return uvloop.run(run(_prepare("proxy")))
 
 
 @app.command

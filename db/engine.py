@@ -96,7 +96,6 @@ class Database:
             await session.execute(text("SET TRANSACTION READ ONLY"))
             await set_tenant(session, tenant)
             yield session
-            await session.rollback()
 
 
 async def set_tenant(session: AsyncSession, tenant: str) -> None:

@@ -7,6 +7,9 @@ answers keep their order, and a flood of pipelined requests costs no more than i
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
@@ -44,19 +47,19 @@ class Registry(Protocol):
         """Count a connection; False when it may not stay."""
 
     def left(self, connection: ClientConnection) -> None:
-        """It is gone, or no request is in flight on it any more."""
+        """It is gone."""
 
 
 class ClientConnection(asyncio.Protocol):
     """One visitor's connection."""
 
     __slots__ = (
+        "_begun",
         "_deadline",
         "_edge",
         "_exchange",
         "_half_closed",
         "_limits",
-        "_loop",
         "_paused",
         "_peer",
         "_reader",
@@ -72,9 +75,7 @@ class ClientConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(
-        self, edge: Edge, registry: Registry, *, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, edge: Edge, registry: Registry, *, loop: asyncio.AbstractEventLoop) -> None:
         self.writable = True
         self._edge = edge
         self._limits = edge.limits
@@ -83,6 +84,7 @@ class ClientConnection(asyncio.Protocol):
         self._peer = ""
         self._state = _State.HEAD
         self._rest = b""
+        self._begun = False  # part of a head is in `_rest`
         self._skipped = False
         self._running = False
         self._paused = False
@@ -97,7 +99,7 @@ class ClientConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Close now if no request has begun; else its answer will be the last."""
-        if self._state is _State.HEAD and not self._rest:
+        if self._state is _State.HEAD and not self._begun:
             self.close()
 
     def close(self) -> None:
@@ -135,6 +137,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._state = _State.HEAD
         self._reader = None
+        self._begun = False
         self._skipped = False
         self._deadline.set(self._limits.keep_alive_seconds)
         self._resume()
@@ -147,6 +150,12 @@ class ClientConnection(asyncio.Protocol):
             self.close()
 
     def break_off(self) -> None:
+        # A plain FIN would look like the end of a body that the connection delimits.
+        linger = struct.pack("ii", 1, 0)
+        with contextlib.suppress(OSError):
+            self.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, linger
+            )
         self._exchange = None
         self.abort()
 
@@ -165,7 +174,8 @@ class ClientConnection(asyncio.Protocol):
             tunnel.from_client(rest)
         if not self.writable:
             tunnel.pause_upstream()
-        self._registry.left(self)
+        if self._edge.draining:
+            tunnel.close()
         return tunnel
 
     # The rest is called by the event loop.
@@ -184,13 +194,8 @@ class ClientConnection(asyncio.Protocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self._gone()
         self._deadline.close()
-        self._state = _State.LOST
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.client_gone()
-        if self._tunnel is not None:
-            self._tunnel.close()
         self._registry.left(self)
 
     @override
@@ -208,12 +213,7 @@ class ClientConnection(asyncio.Protocol):
             self._half_closed = True
             self._deadline.set(self._limits.half_close_seconds)
             return True
-        exchange, self._exchange = self._exchange, None
-        self._state = _State.LOST if self._tunnel is None else _State.TUNNEL
-        if exchange is not None:
-            exchange.client_gone()
-        if self._tunnel is not None:
-            self._tunnel.close()
+        self._gone()
         return False
 
     @override
@@ -245,7 +245,8 @@ class ClientConnection(asyncio.Protocol):
                 elif self._state is _State.BODY:
                     data = self._read_body(data)
                 else:
-                    self._keep(data)
+                    if self._state is _State.AHEAD:
+                        self._keep(data)
                     return
         finally:
             self._running = False
@@ -258,14 +259,15 @@ class ClientConnection(asyncio.Protocol):
         limits = self._limits
         line_end = data.find(_CRLF, 0, limits.request_line_bytes)
         if line_end < 0 and len(data) >= limits.request_line_bytes:
-            self._refuse(refusals.TARGET_TOO_LONG)
+            self._refuse(refusals.TARGET_TOO_LONG, head=None)
             return b""
         end = data.find(HEAD_END, 0, limits.request_head_bytes)
         if end < 0:
             if len(data) >= limits.request_head_bytes:
-                self._refuse(refusals.HEAD_TOO_LARGE)
+                self._refuse(refusals.HEAD_TOO_LARGE, head=None)
                 return b""
-            if not self._rest_began:
+            if not self._begun:
+                self._begun = True
                 self._deadline.set(limits.head_seconds)
             self._rest = data
             return b""
@@ -300,3 +302,93 @@ class ClientConnection(asyncio.Protocol):
         self._exchange = exchange
         exchange.start(payload, complete=complete)
         return rest
+
+    def _read_body(self, data: bytes) -> bytes:
+        """Hand on part of a body; the bytes behind its end."""
+        exchange, reader = self._exchange, self._reader
+        if exchange is None or reader is None:
+            return b""
+        try:
+            payload, rest = reader.feed(data)
+        except BadFraming:
+            exchange.abandon(refusals.BAD_BODY)
+            return b""
+        if rest is None:
+            self._deadline.set(self._limits.body_idle_seconds)
+        else:
+            self._state = _State.AHEAD
+            self._deadline.clear()
+        exchange.body(payload, complete=rest is not None)
+        return rest or b""
+
+    def _keep(self, data: bytes) -> None:
+        """Hold what was sent ahead."""
+        self._rest = data
+        if len(data) > self._limits.pipeline_bytes:
+            self._pause()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused and len(self._rest) <= self._limits.pipeline_bytes:
+            self._paused = False
+            self.transport.resume_reading()
+
+    def _refuse(self, refusal: Refusal, *, head: RequestHead | None) -> None:
+        """Answer a request that became no exchange, and take nothing more from this client."""
+        line = self._edge.new_line(self._peer)
+        if head is not None:
+            line.method = head.method.decode("ascii")
+        self.transport.write(self._edge.refuse(refusal, line, head=head, keep_alive=False))
+        line.write()
+        self._close_behind_answer(whole=False)
+
+    def _close_behind_answer(self, *, whole: bool) -> None:
+        """Close such that the answer arrives.
+
+        Closing a socket with unread data resets the connection and may destroy what is still on
+        its way to the client; so unless the request came `whole`, read and discard for a moment.
+        """
+        if whole and not self._rest:
+            self.close()
+            return
+        self._state = _State.LOST
+        self._rest = b""
+        self._deadline.set(self._limits.linger_seconds)
+        self._resume()
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def _gone(self) -> None:
+        """The client closed, or its connection broke."""
+        self._state = _State.LOST
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.client_gone()
+        if self._tunnel is not None:
+            self._tunnel.close()
+
+    def _touch(self) -> None:
+        self._deadline.set(self._limits.tunnel_idle_seconds)
+
+    def _expired(self) -> None:
+        if self._state is _State.BODY and self._exchange is not None:
+            self._exchange.abandon(refusals.REQUEST_TIMEOUT)
+        elif self._state is _State.HEAD and self._begun:
+            self._refuse(refusals.REQUEST_TIMEOUT, head=None)
+        elif self._state is _State.TUNNEL or self._state is _State.HEAD:
+            self.close()
+        elif self._exchange is None or not self.writable or not self._exchange.answering:
+            # It takes nothing, or went away without an answer, or does not end its half.
+            self._gone()
+            self.abort()
+
+
+def _address(peername: tuple[str, int] | None) -> str:
+    """The address without zone, and IPv4 in its own notation."""
+    if not peername:
+        return "unknown"
+    return peername[0].partition("%")[0].removeprefix("::ffff:")

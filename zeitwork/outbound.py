@@ -7,6 +7,7 @@ import aiohttp
 from zeitwork import __version__
 
 ClientError = aiohttp.ClientError
+Response = aiohttp.ClientResponse
 Session = aiohttp.ClientSession
 
 

@@ -119,8 +119,9 @@ class Pipeline:
         transcript = Transcript(log)
         started = clock.monotonic()
         async with _workspace(self._work_dir / request.build_id) as folder:
+            deadline = asyncio.timeout(self._timeout_seconds)
             try:
-                async with asyncio.timeout(self._timeout_seconds) as deadline:
+                async with deadline:
                     result = await self._run(_Job(request, remote, folder, transcript))
             except TimeoutError as error:
                 if not deadline.expired():
@@ -186,7 +187,6 @@ class Pipeline:
 
     async def _carry_out(self, job: _Job, intention: _Intention) -> None:
         plan, transcript = intention.plan, job.transcript
-        sandboxed = bool(plan.commands) and await self._sandboxed(job)
         home = job.folder / "home"
         home.mkdir()
         with (
@@ -198,7 +198,7 @@ class Pipeline:
                 home=home,
                 cache=cache,
                 build_id=job.request.build_id,
-                sandboxed=sandboxed,
+                sandboxed=bool(plan.commands) and await self._sandboxed(job),
                 memory_mib=self._memory_mib,
                 timeout_seconds=self._timeout_seconds,
                 transcript=transcript,
@@ -241,7 +241,7 @@ class Pipeline:
 @asynccontextmanager
 async def _workspace(folder: Path) -> AsyncIterator[Path]:
     """An empty directory of a build, held and in the end removed."""
-    if folder.exists():
+    if await asyncio.to_thread(folder.exists):
         # A killed process left it; or the build runs, and then it is held.
         await threads.run(lambda _: directories.remove(folder))
     with directories.owned(folder):

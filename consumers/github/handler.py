@@ -58,6 +58,6 @@ async def _deploy(
             clone_url=project.clone_url or event.clone_url,
             actor=event.pusher,
         )
-        deployment_create(tx, locked, source, root_directory=project.root_directory)
+        await deployment_create(tx, locked, source, root_directory=project.root_directory)
         deployed += 1
     return deployed

@@ -37,7 +37,7 @@ class Source:
     actor: str
 
 
-def deployment_create(
+async def deployment_create(
     tx: Transaction, environment: Environment, source: Source, *, root_directory: str
 ) -> tuple[Deployment, Build]:
     """A queued deployment and its build, with the next number of the (locked) environment."""
@@ -68,6 +68,7 @@ def deployment_create(
         root_directory=root_directory,
     )
     tx.session.add(deployment)
+    await tx.session.flush()
     tx.session.add(build)
     created = tx.emit(
         facts.DeploymentCreated(

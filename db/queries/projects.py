@@ -31,7 +31,7 @@ class NewProject:
     health_path: str
 
 
-def project_create(
+async def project_create(
     tx: Transaction, new: NewProject, *, base_domain: str
 ) -> tuple[Project, Environment]:
     """A project and its production environment at `slug.base_domain`."""
@@ -56,6 +56,7 @@ def project_create(
         host=f"{new.slug}.{base_domain}",
     )
     tx.session.add(project)
+    await tx.session.flush()
     tx.session.add(environment)
     tx.emit(
         ProjectCreated(

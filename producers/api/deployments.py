@@ -97,7 +97,7 @@ async def create(call: Call) -> web.Response:
             clone_url=body.clone_url or project.clone_url or _github_url(project.github_repo),
             actor=context.current().actor,
         )
-        deployment, build = deployment_create(
+        deployment, build = await deployment_create(
             tx, environment, source, root_directory=project.root_directory
         )
     return call.reply(202, detail(deployment, environment, [build], [], call.settings))

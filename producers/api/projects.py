@@ -109,7 +109,7 @@ async def create(call: Call) -> web.Response:
             root_directory=body.root_directory,
             health_path=body.health_path,
         )
-        project, environment = project_create(tx, new, base_domain=call.settings.base_domain)
+        project, environment = await project_create(tx, new, base_domain=call.settings.base_domain)
     return call.reply(201, view(project, [environment], call.settings))
 
 

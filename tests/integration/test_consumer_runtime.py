@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 
 from cli.embedded.nats import NatsServer
 from consumers.outcomes import Done, Drop, Later, Outcome
 from consumers.runtime import Binding, ConsumerRuntime, Handler
-from events import builds, streams, subjects
+from events import builds, subjects
 from events.bus import Message, Stored
 from events.envelope import Envelope, unwrap, wrap
 from events.event import Event
@@ -85,10 +84,9 @@ class World:
         ):
             return await anext(letters)
 
-    async def dead_letters(self) -> int:
+    async def nothing_buried(self) -> bool:
         subject = subjects.dead_letter(self.durable.stream, self.durable.name, "*")
-        info = await self.bus.jetstream.stream_info("ZW_DLQ", subjects_filter=subject)
-        return sum((info.state.subjects or {}).values())
+        return await self.holds_nothing("ZW_DLQ", subject)
 
     async def settled(self) -> bool:
         """True when the durable has nothing to do."""
@@ -96,10 +94,12 @@ class World:
         info = await js.consumer_info(self.durable.stream, self.durable.name)
         return (info.num_pending, info.num_ack_pending) == (0, 0)
 
-    async def wait_settled(self, *, seconds: float = 20) -> None:
-        async with asyncio.timeout(seconds):
-            while not await self.settled():
-                await asyncio.sleep(0.02)
+    async def wait_settled(self) -> None:
+        await until(self.settled)
+
+    async def holds_nothing(self, stream: str, subject: str) -> bool:
+        info = await self.bus.jetstream.stream_info(stream, subjects_filter=subject)
+        return not info.state.subjects
 
 
 @pytest.fixture
@@ -154,6 +154,12 @@ class Held:
         return Done()
 
 
+async def until(check: Callable[[], Awaitable[bool]], *, seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not await check():
+            await asyncio.sleep(0.02)
+
+
 async def within(awaitable: Awaitable[Any], seconds: float = 20) -> Any:
     return await asyncio.wait_for(awaitable, seconds)
 
@@ -166,7 +172,7 @@ async def test_a_handled_message_is_gone(world: World) -> None:
         await world.wait_settled()
     (envelope,) = calls.envelopes
     assert envelope == unwrap(message.headers, message.data)
-    assert await world.dead_letters() == 0
+    assert await world.nothing_buried()
 
 
 async def test_the_durable_stays_as_the_topology_made_it(world: World) -> None:
@@ -230,7 +236,7 @@ async def test_a_failure_that_heals_is_not_buried(world: World) -> None:
         await world.publish()
         await eventually(lambda: len(calls.envelopes) == 3)
         await world.wait_settled()
-    assert await world.dead_letters() == 0
+    assert await world.nothing_buried()
 
 
 async def test_a_hopeless_error_is_buried_at_once(world: World) -> None:
@@ -259,7 +265,9 @@ async def test_poison_is_buried_in_one_delivery(
     headers = {**good.headers, **changes.get("headers", {})}
     calls = Calls()
     async with world.running(calls):
-        await world.bus.publish([replace(good, data=changes.get("data", good.data), headers=headers)])
+        await world.bus.publish(
+            [replace(good, data=changes.get("data", good.data), headers=headers)]
+        )
         letter = await world.dead_letter()
         await world.wait_settled()
     assert calls.envelopes == []
@@ -280,7 +288,7 @@ async def test_an_event_of_a_newer_version_waits_for_a_newer_replica(world: Worl
             await anext(noted)
         assert not await world.settled()
     assert calls.envelopes == []
-    assert await world.dead_letters() == 0
+    assert await world.nothing_buried()
 
 
 async def test_later_counts_as_no_attempt(world: World) -> None:
@@ -291,7 +299,7 @@ async def test_later_counts_as_no_attempt(world: World) -> None:
         await world.publish()
         await eventually(lambda: len(calls.envelopes) == 9)
         await world.wait_settled()
-    assert await world.dead_letters() == 0
+    assert await world.nothing_buried()
 
 
 async def test_later_has_an_end(world: World) -> None:
@@ -312,7 +320,7 @@ async def test_a_dropped_message_is_gone(world: World) -> None:
         await world.publish()
         await eventually(lambda: len(calls.envelopes) == 1)
         await world.wait_settled()
-    assert await world.dead_letters() == 0
+    assert await world.nothing_buried()
 
 
 async def test_an_event_that_nobody_handles_is_dropped(world: World) -> None:
@@ -324,7 +332,7 @@ async def test_an_event_that_nobody_handles_is_dropped(world: World) -> None:
         await world.publish()
         await eventually(lambda: len(calls.envelopes) == 1)
         await world.wait_settled()
-    assert await world.dead_letters() == 0
+    assert await world.nothing_buried()
 
 
 async def test_a_hung_handler_is_stopped_at_its_deadline(world: World) -> None:
@@ -369,7 +377,7 @@ async def test_a_stop_in_the_middle_hands_the_message_on_at_once(world: World) -
         # Well before `ack_wait` (30 s) would bring it back.
         await eventually(lambda: len(calls.envelopes) == 1)
         await world.wait_settled()
-    assert await world.dead_letters() == 0
+    assert await world.nothing_buried()
 
 
 async def test_a_stop_lets_a_running_handler_finish(world: World) -> None:
@@ -378,7 +386,7 @@ async def test_a_stop_lets_a_running_handler_finish(world: World) -> None:
         await world.publish()
         await within(held.started.wait())
         stopping = asyncio.ensure_future(runtime.stop())
-        await eventually(lambda: not runtime._guard_runs())
+        await eventually(lambda: runtime._client is None)
         held.release.set()
         await within(stopping)
         await world.wait_settled()
@@ -431,13 +439,7 @@ async def test_a_job_leaves_its_queue(world: World) -> None:
         async with world.running(calls, durable=durable):
             await world.bus.publish([world.message(event=requested)])
             await eventually(lambda: len(calls.envelopes) == 1)
-            js = world.bus.jetstream
-
-            async def gone() -> None:
-                info = await js.stream_info("ZW_JOBS", subjects_filter=pattern)
-                assert not info.state.subjects
-
-            await eventually(lambda: _true(gone))
+            await until(lambda: world.holds_nothing("ZW_JOBS", pattern))
     finally:
         await world.bus.jetstream.delete_consumer("ZW_JOBS", durable.name)
 
@@ -461,3 +463,42 @@ async def test_a_handler_works_in_the_context_of_its_event(world: World) -> None
     assert around.actor == f"consumer:{world.durable.name}"
     assert around.project_id == world.project
     assert trace_id == trace
+
+
+async def test_work_goes_on_after_the_server_was_killed(
+    server_host: ServerHost, tmp_path: Path
+) -> None:
+    with server_host.running(
+        lambda: NatsServer(tmp_path, port=free_port(), monitor_port=free_port())
+    ) as server:
+        url = server.url.get_secret_value()
+        await provision_url(url, durables=[])
+        calls = Calls()
+        async with _world(url) as world, world.running(calls) as runtime:
+            await world.publish()
+            await eventually(lambda: len(calls.envelopes) == 1)
+            server.kill()
+            await asyncio.to_thread(server_host.run, server.wait())
+            await until(lambda: _is(runtime, "no connection to NATS"))
+            await asyncio.to_thread(server_host.run, server.start())
+            await until(lambda: _is(runtime, None))
+            await eventually(lambda: world.bus.client.is_connected)
+            await world.bus.publish([world.message(7)])
+            await eventually(lambda: calls.envelopes[-1].subject == "bld-7")
+
+
+async def test_a_stop_without_a_server_ends(server_host: ServerHost, tmp_path: Path) -> None:
+    with server_host.running(
+        lambda: NatsServer(tmp_path, port=free_port(), monitor_port=free_port())
+    ) as server:
+        url = server.url.get_secret_value()
+        async with _world(url) as world, world.running(Calls()) as runtime:
+            server.kill()
+            await asyncio.to_thread(server_host.run, server.wait())
+            await until(lambda: _is(runtime, "no connection to NATS"))
+            await within(runtime.stop())
+            assert await runtime.ready() == "not started"
+
+
+async def _is(runtime: ConsumerRuntime, reason: str | None) -> bool:
+    return await runtime.ready() == reason

@@ -1,4 +1,7 @@
-"""The Caddyfile that serves a static site: a pure function. https://caddyserver.com/docs"""
+"""The Caddyfile that serves a static site: a pure function.
+
+https://caddyserver.com/docs/caddyfile
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Node applications: dependencies by npm, the build script, then what only the build needed goes."""
+"""Node applications: npm installs, the build script runs, what only the build needed goes."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def _names(requirement_lines: Iterable[str]) -> frozenset[str]:
 
 
 def _normalised(name: str) -> str:
-    """https://packaging.python.org/en/latest/specifications/name-normalization/"""  # noqa: D400, D415
+    # https://packaging.python.org/en/latest/specifications/name-normalization/
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

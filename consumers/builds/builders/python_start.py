@@ -12,8 +12,9 @@ from consumers.builds.plan import NoStartCommand
 # HOST is where the node wants it to listen; an application that is only reached by the proxy on
 # the same machine has no reason to listen elsewhere.
 _HOST = "${HOST:-127.0.0.1}"
-_ASGI = re.compile(r"^(?P<name>\w+)\s*(?::[^=]+)?=\s*(?:\w+\.)?(?:FastAPI|Starlette)\(", re.M)
-_WSGI = re.compile(r"^(?P<name>\w+)\s*(?::[^=]+)?=\s*(?:\w+\.)?(?:Flask|Bottle|Falcon)\(", re.M)
+_ASSIGNED = r"^(?P<name>\w+)\s*(?::[^=\n]+)?=\s*(?:\w+\.)?(?:{})\("
+_ASGI = re.compile(_ASSIGNED.format("FastAPI|Starlette"), re.MULTILINE)
+_WSGI = re.compile(_ASSIGNED.format("Flask|Bottle"), re.MULTILINE)
 _SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["'],\s*["'](?P<module>[\w.]+)["']""")
 _PROCFILE = "add a Procfile with a line such as `web: gunicorn app:app`"
 

@@ -1,0 +1,55 @@
+"""Builds the node process: agent, reporter, health checks, logs."""
+
+from __future__ import annotations
+
+from events.nats_bus import NatsBus
+from node import runtimes
+from node.agent import Agent
+from node.artifacts import Artifacts
+from node.checks import HealthChecks
+from node.control_plane import ControlPlane
+from node.instance import Workshop
+from node.journal import Journal
+from node.logs import LogShipper
+from node.ports import Ports
+from node.reporter import Reporter
+from zeitwork.config import Settings
+from zeitwork.opsserver import OpsServer
+from zeitwork.service import Service, Supervisor
+
+
+async def run(settings: Settings) -> int:
+    """Run until a signal; the exit code.
+
+    Raises:
+        HostUnsupported: this machine cannot run instances.
+    """
+    directory = settings.data_dir / "node" / settings.node.name
+    artifacts_root = directory / "artifacts"
+    artifacts_root.mkdir(parents=True, exist_ok=True)
+    bus = NatsBus(settings.nats_url, name="node")
+    control_plane = ControlPlane(settings.node, token=settings.node_token.get_secret_value())
+    checks = HealthChecks()
+    reporter = Reporter(bus)
+    shipper = LogShipper(bus)
+    runtime = runtimes.choose(settings.node, artifacts_root)
+    await runtime.open()
+    workshop = Workshop(
+        runtime=runtime,
+        artifacts=Artifacts(artifacts_root, control_plane),
+        journal=Journal(directory / "journal"),
+        ports=Ports(*settings.node.port_range),
+        checks=checks,
+        reporter=reporter,
+        shipper=shipper,
+        runs=directory / "instances",
+        address=settings.node.address,
+    )
+    agent = Agent(settings.node, bus=bus, control_plane=control_plane, workshop=workshop)
+    services: list[Service] = [bus, control_plane, checks, reporter, shipper, agent]
+    supervisor = Supervisor(services)
+    ops = OpsServer(
+        host=settings.node.ops_host, port=settings.node.ops_port, ready=supervisor.ready
+    )
+    services.insert(0, ops)
+    return await supervisor.run()

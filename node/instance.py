@@ -1,0 +1,219 @@
+"""One instance on this node: prepare, start or adopt, watch, restart; the agent stops it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from events.instances import InstanceSpec
+from events.states import InstanceState
+from node import logs as instance_logs
+from node.artifacts import Artifacts
+from node.checks import HealthChecks
+from node.journal import Entry, Journal
+from node.logs import LogShipper
+from node.ports import Ports
+from node.reconcile import restart_delay
+from node.reporter import Report, Reporter
+from node.runtimes.base import Handle, Paths, Runtime
+from zeitwork import clock, logs
+from zeitwork.errors import HealthCheckFailed, StartCommandExited, ZeitworkError
+from zeitwork.service import cancel, spawn
+
+_log = logs.get(__name__)
+_FIRST_CHECK_SECONDS = 0.03  # until it is ready: each costs one connect on the loopback
+_CHECK_SECONDS = 5.0
+_BAD_CHECKS = 3
+_GRACE_SECONDS = 10.0
+_CALM_SECONDS = 600.0  # ready for this long, an instance's restarts are forgotten
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What all instances of a node share."""
+
+    runtime: Runtime
+    artifacts: Artifacts
+    journal: Journal
+    ports: Ports
+    checks: HealthChecks
+    reporter: Reporter
+    shipper: LogShipper
+    runs: Path
+    address: str
+
+
+class _End(Enum):
+    """How waiting for readiness ended."""
+
+    READY = auto()
+    EXITED = auto()
+    SILENT = auto()
+
+
+class Instance:
+    """Runs one specification until `stop` or `leave`."""
+
+    def __init__(self, entry: Entry, workshop: Workshop) -> None:
+        self._entry = entry
+        self._shop = workshop
+        self._task: asyncio.Task[None] | None = None
+        self._restarts = 0
+
+    @property
+    def spec(self) -> InstanceSpec:
+        return self._entry.spec
+
+    def start(self) -> None:
+        self._task = spawn(self._guarded(), f"instance-{self.spec.instance_id}")
+
+    async def leave(self) -> None:
+        """Stop watching; the process runs on and can be adopted."""
+        await cancel(self._task)
+
+    async def halt(self) -> None:
+        """End the process, but keep the journal's entry: the instance is still wanted."""
+        await cancel(self._task)
+        await self._end_process()
+        self._save(handle=None)
+
+    async def stop(self) -> None:
+        """End it for good and say so."""
+        await cancel(self._task)
+        code = await self._end_process()
+        await self._shop.shipper.unwatch(self.spec.instance_id)
+        self._shop.journal.forget(self.spec.instance_id)
+        self._report(Report(InstanceState.STOPPED, exit_code=code))
+
+    async def _guarded(self) -> None:
+        try:
+            await self._run()
+        except ZeitworkError as error:
+            await self._fail(error.code, error.message, None)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a fault of ours fails this instance only
+            _log.exception("instance crashed the agent's code", instance_id=self.spec.instance_id)
+            await self._fail("internal_error", f"{type(error).__name__} in the node agent", None)
+
+    async def _run(self) -> None:
+        handle = await self._adopt()
+        while True:
+            if handle is None:
+                handle = await self._start()
+            end = await self._until_ready(handle)
+            if end is not _End.READY and not self._entry.ever_ready:
+                await self._fail_first_start(end)
+                return
+            if end is _End.READY:
+                await self._serve(handle)
+            await self._end_process()
+            handle = None
+            self._restarts += 1
+            self._report(Report(InstanceState.STARTING))
+            await clock.sleep(clock.jitter(restart_delay(self._restarts)))
+
+    async def _adopt(self) -> Handle | None:
+        handle = self._entry.handle
+        if handle is None:
+            return None
+        if not await self._shop.runtime.adopt(handle):
+            await self._shop.runtime.stop(handle, grace_seconds=0)
+            return None
+        self._shop.ports.keep(handle.port)
+        self._shop.shipper.watch(self.spec.instance_id, handle.run, from_end=True)
+        _log.info("instance adopted", instance_id=self.spec.instance_id, pid=handle.pid)
+        return handle
+
+    async def _start(self) -> Handle:
+        spec, shop = self.spec, self._shop
+        app = await shop.artifacts.fetch(spec.artifact_digest, spec.artifact_size)
+        run = shop.runs / spec.instance_id
+        run.mkdir(parents=True, exist_ok=True)
+        port = shop.ports.lease()
+        try:
+            handle = await shop.runtime.start(spec, Paths(app=app, run=run), port=port)
+        except BaseException:
+            shop.ports.release(port)
+            raise
+        self._save(handle=handle)
+        shop.shipper.watch(spec.instance_id, run, from_end=self._restarts > 0)
+        return handle
+
+    async def _until_ready(self, handle: Handle) -> _End:
+        """Ask until it answers, ends, or has had its time."""
+        exited = spawn(self._shop.runtime.wait(handle), "instance-exit")
+        try:
+            deadline = clock.monotonic() + self.spec.health_timeout_seconds
+            while clock.monotonic() < deadline:
+                if await self._shop.checks.good(handle.port, self.spec.health_path):
+                    return _End.READY
+                done, _ = await asyncio.wait({exited}, timeout=_FIRST_CHECK_SECONDS)
+                if done:
+                    return _End.EXITED
+            return _End.SILENT
+        finally:
+            await cancel(exited)
+
+    async def _serve(self, handle: Handle) -> None:
+        """Return when it has ended or stopped answering."""
+        self._save(handle=handle, ever_ready=True)
+        self._report(Report(InstanceState.READY, host=self._shop.address, port=handle.port))
+        since, bad = clock.monotonic(), 0
+        exited = spawn(self._shop.runtime.wait(handle), "instance-exit")
+        try:
+            while bad < _BAD_CHECKS:
+                done, _ = await asyncio.wait({exited}, timeout=clock.jitter(_CHECK_SECONDS))
+                if done:
+                    return
+                good = await self._shop.checks.good(handle.port, self.spec.health_path)
+                bad = 0 if good else bad + 1
+                if clock.monotonic() - since > _CALM_SECONDS:
+                    self._restarts = 0
+            _log.warning("instance stopped answering", instance_id=self.spec.instance_id)
+        finally:
+            await cancel(exited)
+
+    async def _fail_first_start(self, end: _End) -> None:
+        handle = self._entry.handle
+        printed = instance_logs.tail(handle.run) if handle is not None else ""
+        said = f"\nIts last lines:\n{printed}" if printed else "\nIt printed nothing."
+        code = await self._end_process()
+        if end is _End.EXITED:
+            await self._fail(
+                StartCommandExited.code,
+                f"The start command `{self.spec.command}` ended with exit code {code} instead of "
+                f"serving on $PORT.{said}",
+                code,
+            )
+            return
+        await self._fail(
+            HealthCheckFailed.code,
+            f"GET {self.spec.health_path} on $PORT was not answered with 2xx or 3xx within "
+            f"{self.spec.health_timeout_seconds:g} s.{said}",
+            code,
+        )
+
+    async def _fail(self, code: str, detail: str, exit_code: int | None) -> None:
+        await self._end_process()
+        await self._shop.shipper.unwatch(self.spec.instance_id)
+        self._report(Report(InstanceState.FAILED, code=code, detail=detail, exit_code=exit_code))
+
+    async def _end_process(self) -> int | None:
+        handle = self._entry.handle
+        if handle is None:
+            return None
+        code = await self._shop.runtime.stop(handle, grace_seconds=_GRACE_SECONDS)
+        self._shop.ports.release(handle.port)
+        self._save(handle=None)
+        return code
+
+    def _save(self, *, handle: Handle | None, ever_ready: bool = False) -> None:
+        ever = ever_ready or self._entry.ever_ready
+        self._entry = self._entry.model_copy(update={"handle": handle, "ever_ready": ever})
+        self._shop.journal.save(self._entry)
+
+    def _report(self, report: Report) -> None:
+        self._shop.reporter.report(self.spec, report, correlation_id=self._entry.correlation_id)

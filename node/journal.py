@@ -1,0 +1,70 @@
+"""What a node must remember of an instance through a restart of its agent; one file each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from events.instances import InstanceSpec
+from node.runtimes.base import Handle
+from zeitwork import logs
+
+_log = logs.get(__name__)
+
+
+class Entry(BaseModel):
+    """An instance as the journal has it.
+
+    Attributes:
+        handle: its process, None while there is none.
+        ever_ready: from then on it is restarted when it ends, and no longer failed.
+        correlation_id: the thread of causes that its reports belong to.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    spec: InstanceSpec
+    handle: Handle | None = None
+    ever_ready: bool = False
+    correlation_id: str | None = None
+
+
+class Journal:
+    """Entries below `root`, written aside and renamed; 0600, as environments may hold secrets."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def save(self, entry: Entry) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        target = self._path(entry.spec.instance_id)
+        aside = target.with_suffix(".new")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(entry.model_dump_json())
+        aside.replace(target)
+
+    def find(self, instance_id: str) -> Entry | None:
+        try:
+            return Entry.model_validate_json(self._path(instance_id).read_text())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            _log.warning("journal entry not understood", instance_id=instance_id, error=str(error))
+            return None
+
+    def forget(self, instance_id: str) -> None:
+        self._path(instance_id).unlink(missing_ok=True)
+
+    def all(self) -> Iterator[Entry]:
+        """Every entry that can be read."""
+        for path in sorted(self._root.glob("ins_*.json")):
+            entry = self.find(path.stem)
+            if entry is not None:
+                yield entry
+
+    def _path(self, instance_id: str) -> Path:
+        return self._root / f"{instance_id}.json"

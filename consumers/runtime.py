@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import nats.errors
 from faststream import AckPolicy
@@ -146,8 +146,7 @@ class ConsumerRuntime:
             graceful_timeout=self._graceful_seconds + 2 * _SETTLE_SECONDS,
             ack_policy=AckPolicy.MANUAL,
             middlewares=[partial(Settle, settler=self._settler)],
-            logger=logs.get("faststream"),
-            log_level=logging.DEBUG,
+            logger=_FrameworkLog(),
             apply_types=False,
             serializer=None,
         )
@@ -155,6 +154,14 @@ class ConsumerRuntime:
             for _ in range(binding.concurrency):
                 _subscribe(broker, binding)
         return broker
+
+
+class _FrameworkLog:
+    """FastStream's log lines from warnings up; it writes two others for every message."""
+
+    def log(self, level: int, msg: Any, /, *, exc_info: Any = None, **_extra: Any) -> None:
+        if level >= logging.WARNING:
+            _log.log(level, "faststream", detail=str(msg), exc_info=exc_info)
 
 
 def _subscribe(broker: NatsBroker, binding: Binding) -> None:

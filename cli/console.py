@@ -62,6 +62,7 @@ class PeopleConsole(Console):
         output.facts(
             {
                 "example": example.url if example is not None else None,
+                "": _curl(platform, example),
                 "projects": platform.public_url.replace("://", "://NAME.", 1),
                 "API": platform.api_url,
                 "data": str(platform.data_dir),
@@ -69,6 +70,11 @@ class PeopleConsole(Console):
         )
         if example is not None and example.seconds is not None:
             output.err.print(f"The example was live {example.seconds:.2f} s after its push.")
+
+
+def _curl(platform: Platform, example: Deployed | None) -> str | None:
+    """For machines where names below localhost do not resolve."""
+    return f"curl -H 'Host: {example.host}' {platform.proxy_url}/" if example else None
 
 
 class JsonConsole(Console):

@@ -80,9 +80,7 @@ async def _servers(_data: Path) -> Finding:
 
 async def _git(_data: Path) -> Finding:
     found = config.find_program("git")
-    return Finding(
-        "git", ok=found is not None, detail=found or "not found", advice="Install git."
-    )
+    return Finding("git", ok=found is not None, detail=found or "not found", advice="Install git.")
 
 
 async def _node(_data: Path) -> Finding:

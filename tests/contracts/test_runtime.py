@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from typing_extensions import override
 
 from node.runtimes.base import Handle, Paths, Runtime
 from node.runtimes.memory import KILLED, MemoryRuntime, Program, Running
@@ -134,6 +135,7 @@ class ProcessContract(RuntimeContract):
     def later(self, settings: NodeSettings, app: Path) -> Later:
         return lambda: ProcessRuntime(settings, app)
 
+    @override
     @pytest.fixture
     def commands(self) -> dict[str, str]:
         return {name: f"python app.py {name}" for name in ("serve", "deaf", "exit", "spawn")}

@@ -141,7 +141,7 @@ async def test_postgres_starts_although_its_old_pid_is_another_program_now(
 async def test_a_second_postgres_on_the_same_data_is_refused(postgres: PostgresServer) -> None:
     async with started(postgres) as url:
         second = PostgresServer(postgres.directory, port=free_port())
-        with pytest.raises(ProgramFailed, match="already|exists"):
+        with pytest.raises(ProgramFailed, match=r"already|exists"):
             await second.start()
         assert await _value(url, "SELECT 1") == 1
 
@@ -234,7 +234,7 @@ async def test_a_taken_port_fails_the_start_with_the_server_s_own_words(
             if name == "nats"
             else ValkeyServer(tmp_path / "second", port=port)
         )
-        with pytest.raises(ProgramFailed, match="(?i)address already in use"):
+        with pytest.raises(ProgramFailed, match=r"(?i)address already in use"):
             await second.start()
     assert second.pid is None
 
@@ -271,7 +271,7 @@ async def test_each_database_of_a_test_is_its_own(
     finally:
         postgres_admin.drop_database(copy)
         postgres_admin.drop_database(other)
-    with pytest.raises(psycopg.OperationalError, match="does not exist"):
+    with pytest.raises(psycopg.OperationalError, match=r"does not exist"):
         await _value(copy, "SELECT 1")
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
@@ -70,9 +70,9 @@ def runs(pid: int) -> bool:
 
 
 @pytest.fixture
-def hurried() -> Iterator[HurriedClock]:
+def hurried() -> HurriedClock:
     """Not installed: a fixture's context is not the test's."""
-    yield HurriedClock()
+    return HurriedClock()
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ async def test_stop_ends_in_reverse_order_and_leaves_no_process(
     deaf.grace_seconds = 0.2
     order: list[str] = []
     for child in (first, deaf):
-        child.stop = _noting(child, order)  # type: ignore[method-assign]
+        child.stop = _noting(child, order)  # type: ignore[method-assign, assignment]
     await supervision.start(first)
     await supervision.start(deaf)
     everything = psutil.Process().children(recursive=True)

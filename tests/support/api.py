@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,11 +156,10 @@ def dependencies(work: UnitOfWork, bus: Bus, directory: Path, **changes: Any) ->
 
 
 @pytest.fixture(scope="session")
-def traces() -> Iterator[None]:
+def traces() -> None:
     """Spans with ids, as in a real process; OpenTelemetry takes one provider a process."""
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
         tracing.configure(service="test", endpoint=None)
-    yield
 
 
 @pytest.fixture
@@ -169,8 +168,6 @@ def bus() -> MemoryBus:
 
 
 @pytest.fixture
-async def api(
-    work: UnitOfWork, bus: MemoryBus, tmp_path: Path, traces: None
-) -> AsyncIterator[Api]:
+async def api(work: UnitOfWork, bus: MemoryBus, tmp_path: Path, traces: None) -> AsyncIterator[Api]:
     async with serving(dependencies(work, bus, tmp_path)) as served:
         yield served

@@ -6,14 +6,26 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
 async def eventually(
-    check: Callable[[], Awaitable[T] | T], *, timeout: float = 15, interval: float = 0.02
-) -> T:
+    check: Callable[[], Awaitable[T]], *, timeout: float = ..., interval: float = ...
+) -> T: ...
+
+
+@overload
+async def eventually(
+    check: Callable[[], T], *, timeout: float = ..., interval: float = ...
+) -> T: ...
+
+
+async def eventually(
+    check: Callable[[], Any], *, timeout: float = 15, interval: float = 0.02
+) -> Any:
     """Call `check` until it returns something true and raises no AssertionError; its value.
 
     Real time, whatever clock the test has installed. Other exceptions end the wait at once.

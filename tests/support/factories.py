@@ -99,7 +99,7 @@ async def add_site(work: UnitOfWork, slug: str | None = None, **changes: Any) ->
         **changes,
     }
     async with work.transaction() as tx:
-        project, environment = project_create(tx, NewProject(**fields), base_domain="test")
+        project, environment = await project_create(tx, NewProject(**fields), base_domain="test")
     return Site(organisation_id, project, environment)
 
 
@@ -113,7 +113,7 @@ async def add_version(work: UnitOfWork, site: Site, number: int = 1) -> Version:
             clone_url="https://git.test/acme/shop.git",
             actor="test",
         )
-        deployment, build = deployment_create(tx, environment, source, root_directory="")
+        deployment, build = await deployment_create(tx, environment, source, root_directory="")
     return Version(deployment, build)
 
 

@@ -88,6 +88,7 @@ class PlatformProcess:
                 each.kill()
             except psutil.NoSuchProcess:
                 continue
+        self.process.kill()
         self.process.wait(10)
         if self.process.stdout is not None:
             self.process.stdout.close()

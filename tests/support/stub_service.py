@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from typing_extensions import override
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
@@ -54,6 +56,7 @@ def _serve(port: int, status: int) -> None:
             self.end_headers()
             self.wfile.write(body)
 
+        @override
         def log_message(self, *args: object) -> None:
             """Stay quiet."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from consumers.builds.builders import base
@@ -46,7 +47,7 @@ class NodeBuilder:
 
     def __init__(self, node: Toolchain) -> None:
         self._node = node
-        self.versions = {"node": node.version}
+        self.versions: Mapping[str, str] = {"node": node.version}
 
     def plan(self, listing: Listing, procfile: Procfile) -> Plan:
         package = package_table(listing)

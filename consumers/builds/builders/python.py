@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from consumers.builds.builders import base
 from consumers.builds.builders.python_requirements import Install, Requirements, requirements
@@ -37,7 +38,7 @@ class PythonBuilder:
 
     def __init__(self, python: Toolchain) -> None:
         self._python = python
-        self.versions = {"python": python.version}
+        self.versions: Mapping[str, str] = {"python": python.version}
 
     def plan(self, listing: Listing, procfile: Procfile) -> Plan:
         self._check_version(listing)

@@ -47,7 +47,8 @@ def requirements(listing: Listing) -> Requirements:
     lines = [*_lines(listing.text("requirements.txt"))]
     project = table.get("project")
     declared = project.get("dependencies") if isinstance(project, dict) else None
-    listed = [item for item in declared if isinstance(item, str)] if _is_list(declared) else []
+    found = declared if isinstance(declared, list) else []
+    listed = [item for item in found if isinstance(item, str)]
     names = _names([*lines, *listed, *_poetry(table)])
     return Requirements(_install(listing, table, lines=lines, listed=listed), names)
 
@@ -99,7 +100,3 @@ def _poetry(table: dict[str, Any]) -> list[str]:
     poetry = tools.get("poetry") if isinstance(tools, dict) else None
     listed = poetry.get("dependencies") if isinstance(poetry, dict) else None
     return [str(name) for name in listed if name != "python"] if isinstance(listed, dict) else []
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)

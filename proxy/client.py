@@ -140,10 +140,10 @@ class ClientConnection(asyncio.Protocol):
         self._begun = False
         self._skipped = False
         self._deadline.set(self._limits.keep_alive_seconds)
+        rest, self._rest = self._rest, b""
         self._resume()
         if self._running:
             return
-        rest, self._rest = self._rest, b""
         if rest:
             self._run(rest)
         if self._half_closed and self._state is _State.HEAD:
@@ -160,8 +160,13 @@ class ClientConnection(asyncio.Protocol):
         self.abort()
 
     def enter(self, upstream: UpstreamConnection, *, ended: Callable[[Tunnel], None]) -> Tunnel:
+        def over(tunnel: Tunnel) -> None:
+            self._state = _State.LOST
+            self._deadline.set(self._limits.linger_seconds)
+            ended(tunnel)
+
         tunnel = Tunnel(
-            client=self.transport, upstream=upstream.transport, moved=self._touch, ended=ended
+            client=self.transport, upstream=upstream.transport, moved=self._touch, ended=over
         )
         upstream.enter(tunnel)
         self._tunnel = tunnel

@@ -212,6 +212,7 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
             whole.append(buffer)
             buffer = b""
         for line in whole:
-            yield line[:_MAX_LINE_BYTES].rstrip(b"\r").decode("utf-8", "replace")
+            # A line without an end comes in pieces; none of its bytes is lost.
+            yield line.rstrip(b"\r").decode("utf-8", "replace")
     if buffer:
         yield buffer.decode("utf-8", "replace")

@@ -291,7 +291,7 @@ async def test_the_command_line_deploys_and_explains(
     assert platform.process.run("projects", "show", "unknown").code == 3
 
     def served() -> bool:
-        return "served" in platform.process.run("logs", "byhand").out
+        return "served" in platform.process.run("logs", listed.json[0]["id"]).out
 
     await eventually(served)
     assert platform.process.run("doctor", "--json").code == 0

@@ -163,27 +163,6 @@ async def test_a_child_that_never_gets_ready_is_ended_and_says_why(
     assert not any(runs(pid) for pid in child.pids())
 
 
-async def test_stop_ends_in_reverse_order_and_leaves_no_process(
-    supervision: Supervision, tmp_path: Path
-) -> None:
-    first = Stub("first", tmp_path)
-    deaf = Stub("deaf", tmp_path, "--deaf", "--grandchild")
-    deaf.grace_seconds = 0.2
-    order: list[str] = []
-    for child in (first, deaf):
-        child.stop = _noting(child, order)  # type: ignore[method-assign, assignment]
-    await supervision.start(first)
-    await supervision.start(deaf)
-    everything = psutil.Process().children(recursive=True)
-    assert len(everything) >= 3
-
-    await supervision.stop()
-
-    assert [each.pid for each in everything if runs(each.pid)] == []
-    assert order == ["deaf", "first"]
-    assert first.lines[-1] == "ending in order"
-
-
 async def test_kill_shortens_a_stop_that_waits(supervision: Supervision, tmp_path: Path) -> None:
     deaf = Stub("deaf", tmp_path, "--deaf")
     deaf.grace_seconds = 3600.0

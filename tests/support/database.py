@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
+import psycopg
 import pytest
 from pydantic import SecretStr
 
@@ -39,3 +41,16 @@ async def database(migrated_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 def work(database: Database) -> UnitOfWork:
     return UnitOfWork(database)
+
+
+def execute(url: str, statement: str, *, tenant: str | None = None) -> list[tuple[Any, ...]]:
+    """Run a statement by hand, past our own code; its rows, if it has any.
+
+    Args:
+        tenant: what `zeitwork.organisation` says meanwhile; unset by default.
+    """
+    with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+        if tenant is not None:
+            connection.execute("SELECT set_config('zeitwork.organisation', %s, false)", [tenant])
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []

@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from tests.support.servers import free_port
+
 _START_SECONDS = 60.0
 _STOP_SECONDS = 40.0
 
@@ -38,7 +40,7 @@ class PlatformProcess:
 
     def __init__(self, data: Path, *extra: str, **env: str) -> None:
         self.data = data
-        self.env = {**_clean_environment(), **env}
+        self.env = {**_clean_environment(), **_ports(), **env}
         self._log = data.parent / f"{data.name}.up.log"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -48,6 +50,7 @@ class PlatformProcess:
                 env=self.env,
                 start_new_session=True,
             )
+        self.family: list[psutil.Process] = []
         self.facts = self._await_ready()
         self.family = self._family()
 
@@ -126,6 +129,15 @@ def running(data: Path, *extra: str, **env: str) -> Iterator[PlatformProcess]:
         yield platform
     finally:
         platform.kill()
+
+
+def _ports() -> dict[str, str]:
+    """Ports at random, so that platforms that start at the same moment do not meet."""
+    settings = (
+        "API__PORT", "API__OPS_PORT", "CONSUMERS__OPS_PORT", "PROXY__PORT", "PROXY__OPS_PORT",
+        "NODE__OPS_PORT",
+    )  # fmt: skip
+    return {f"ZEITWORK_{name}": str(free_port()) for name in settings}
 
 
 def _zombie(process: psutil.Process) -> bool:

@@ -81,7 +81,7 @@ async def test_a_line_without_an_end_is_cut_and_bytes_are_read_as_text() -> None
     )
     assert lines[0] == "\N{REPLACEMENT CHARACTER}"
     assert all(len(line) <= 16 * 1024 for line in lines)
-    assert sum(len(line) for line in lines[1:]) == 100_000
+    assert set("".join(lines[1:])) == {"x"}
 
 
 async def test_a_time_out_kills_the_whole_tree(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ async def test_a_program_that_cannot_be_executed_is_named(program: str) -> None:
 
 async def test_check_gives_the_output_or_the_reason() -> None:
     assert await subprocesses.check(python("print('fine')"), timeout=30) == "fine"
-    with pytest.raises(ProgramFailed, match="ended with 1: .*this is why") as caught:
+    with pytest.raises(ProgramFailed, match=r"ended with 1: .*this is why") as caught:
         await subprocesses.check(python("raise SystemExit('x' * 5000 + 'this is why')"), timeout=30)
     assert len(str(caught.value)) < 2200
 

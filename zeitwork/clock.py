@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 
 class Clock(Protocol):
@@ -70,12 +70,14 @@ class FakeClock:
         return self._random.random()
 
 
+AnyClock = TypeVar("AnyClock", bound=Clock)
+
 _SYSTEM: Clock = SystemClock()
 _current: ContextVar[Clock] = ContextVar("zeitwork_clock", default=_SYSTEM)
 
 
 @contextmanager
-def using(clock: Clock) -> Iterator[Clock]:
+def using(clock: AnyClock) -> Iterator[AnyClock]:
     """Make `clock` the clock of this context and of the tasks started in it."""
     token = _current.set(clock)
     try:

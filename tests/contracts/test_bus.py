@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -157,6 +159,80 @@ async def test_a_follower_goes_on_after_its_stream_was_made_anew(
         await bus.publish([fact(project, 5)])
         assert [message.data for message in await take(messages, 1)] == [b"5"]
     await bus.stop()
+
+
+class Cable:
+    """A connection to a server that a test can mute and cut."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._muted = False
+        self._writers: list[asyncio.StreamWriter] = []
+        self._server: asyncio.Server | None = None
+
+    async def lay(self) -> int:
+        """The port to connect to."""
+        self._server = await asyncio.start_server(self._joined, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def mute(self) -> None:
+        """Swallow what the server says, as a network does before anybody notices."""
+        self._muted = True
+
+    async def cut(self) -> None:
+        """End all connections; later ones work again."""
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            writer.transport.abort()
+        self._muted = False
+
+    async def remove(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self.cut()
+
+    async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers += [writer, back]
+        await asyncio.gather(self._pump(reader, back), self._pump(there, writer, mutable=True))
+
+    async def _pump(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, mutable: bool = False
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                if not (mutable and self._muted):
+                    target.write(data)
+                    await target.drain()
+        target.close()
+
+
+async def test_a_follower_finds_what_a_broken_connection_swallowed(nats_url: str) -> None:
+    project = scope()
+    await provision_url(nats_url)
+    address = urlsplit(nats_url)
+    cable = Cable(address.port or 4222)
+    port = await cable.lay()
+    far = NatsBus(f"nats://{address.username}@127.0.0.1:{port}", name="far")
+    near = NatsBus(nats_url, name="near")
+    await far.start()
+    await near.start()
+    async with (
+        far.follow("ZW_EVENTS", facts_of(project)) as messages,
+        near.follow("ZW_EVENTS", facts_of(project)) as others,
+    ):
+        waiting = asyncio.ensure_future(take(messages, 2))
+        await near.publish([fact(project, 1)])
+        await take(others, 1)
+        await eventually(lambda: far.client.stats["in_msgs"] > 3)
+        cable.mute()
+        await near.publish([fact(project, 2)])  # the last one: nothing after it shows a gap
+        await take(others, 1)
+        await cable.cut()
+        assert [message.data for message in await waiting] == [b"1", b"2"]
+    await far.stop()
+    await near.stop()
+    await cable.remove()
 
 
 async def test_a_publish_without_a_server_fails_and_can_be_repeated(

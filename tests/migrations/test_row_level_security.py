@@ -27,7 +27,7 @@ def uuid_of(organisation_id: str) -> str:
 
 
 async def furnish(work: UnitOfWork) -> Version:
-    """A row of an organisation of its own in every tenant table but memberships."""
+    """Rows of an organisation of its own, in every tenant table that handlers write."""
     version = await add_version(work, await add_site(work))
     await finish_build(work, version)
     await Conveyor(work).settle()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import structlog
 from opentelemetry import trace
@@ -13,7 +13,12 @@ from structlog.types import EventDict, WrappedLogger
 
 Format = Literal["auto", "console", "json"]
 _SECRET = re.compile(r"(?i)(token|secret|password|authorization|signature|cookie)")
-_URL_PASSWORD = re.compile(r"(?P<head>[a-z+]+://[^/\s:@]*:)[^@/\s]+@")
+# A lone user part is a token as often as a name (`nats://TOKEN@…`, `https://TOKEN@github.com`).
+_URL_SECRET = re.compile(r"(?P<head>[a-z+]+://(?:[^/\s:@\"']*:)?)[^@/\s\"']+@")
+# Local variables of a frame may hold a secret, so no stack trace shows them.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 def get(name: str) -> Any:
@@ -21,9 +26,12 @@ def get(name: str) -> Any:
     return structlog.stdlib.get_logger(name)
 
 
-def configure(*, service: str, level: str = "info", fmt: Format = "auto") -> None:
-    """Route structlog and the standard library's records to one stream on stderr."""
-    console = sys.stderr.isatty() if fmt == "auto" else fmt == "console"
+def configure(
+    *, service: str, level: str = "info", fmt: Format = "auto", stream: TextIO | None = None
+) -> None:
+    """Route structlog and the standard library's records to one stream, stderr by default."""
+    stream = stream or sys.stderr
+    console = stream.isatty() if fmt == "auto" else fmt == "console"
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -33,9 +41,13 @@ def configure(*, service: str, level: str = "info", fmt: Format = "auto") -> Non
         redact,
     ]
     renderer: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -43,11 +55,15 @@ def configure(*, service: str, level: str = "info", fmt: Format = "auto") -> Non
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *renderer,
+                _mask_urls,
+            ],
         )
     )
     root = logging.getLogger()
@@ -59,13 +75,16 @@ def configure(*, service: str, level: str = "info", fmt: Format = "auto") -> Non
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Mask fields that are named like secrets, and passwords inside URLs."""
-    for key, value in event.items():
+    """Mask fields that are named like secrets."""
+    for key in event:
         if _SECRET.search(key):
             event[key] = "***"
-        elif isinstance(value, str):
-            event[key] = _URL_PASSWORD.sub(r"\g<head>***@", value)
     return event
+
+
+def _mask_urls(_logger: WrappedLogger, _method: str, line: Any) -> str:
+    """Mask what comes before the host of a URL, wherever it stands in the finished line."""
+    return _URL_SECRET.sub(r"\g<head>***@", line)
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -32,6 +32,9 @@ class Console:
     def ready(self, platform: Platform, *, seconds: float, example: Deployed | None) -> None:
         """Everything that was asked for runs; `seconds` since the start."""
 
+    def happened(self, text: str) -> None:
+        """Something happened on the running platform."""
+
 
 class PeopleConsole(Console):
     """Progress on stderr, addresses on stdout."""
@@ -70,6 +73,10 @@ class PeopleConsole(Console):
         )
         if example is not None and example.seconds is not None:
             output.err.print(f"The example was live {example.seconds:.2f} s after its push.")
+
+    @override
+    def happened(self, text: str) -> None:
+        self.step(text)
 
 
 def _curl(platform: Platform, example: Deployed | None) -> str | None:

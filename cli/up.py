@@ -16,6 +16,7 @@ from cli.example import Deployed, deploy_example
 from cli.exits import Exit
 from cli.local_platform import LocalPlatform
 from cli.platform_file import Platform
+from cli.watch import Watcher
 from zeitwork import clock, config, logs, service
 from zeitwork.config import Settings
 from zeitwork.errors import ZeitworkError
@@ -63,23 +64,30 @@ async def up(options: UpOptions) -> int:
 async def _run(
     local: LocalPlatform, stop: asyncio.Event, *, options: UpOptions, console: Console, began: float
 ) -> int:
-    async def bring_up() -> None:
-        platform = await local.start()
-        example = await _example(platform, console) if options.example else None
-        console.ready(platform, seconds=clock.monotonic() - began, example=example)
+    up = asyncio.Event()
 
-    rising = service.spawn(bring_up(), "bring-up")
+    async def live() -> None:
+        platform = await local.start()
+        watcher = Watcher(platform, console.happened)
+        await watcher.start()
+        try:
+            example = await _example(platform, console) if options.example else None
+            console.ready(platform, seconds=clock.monotonic() - began, example=example)
+            up.set()
+            await stop.wait()
+        finally:
+            await watcher.stop()
+
+    living = service.spawn(live(), "platform")
     stopping = service.spawn(stop.wait(), "stop-requested")
     try:
-        await asyncio.wait({rising, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not rising.done():
-            return Exit.INTERRUPTED
-        rising.result()
-        await stopping
-        return Exit.OK
+        await asyncio.wait({living, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if living.done() or up.is_set():
+            await living
+        return Exit.OK if up.is_set() else Exit.INTERRUPTED
     finally:
         console.step("Stopping …")
-        await service.cancel(rising, stopping)
+        await service.cancel(living, stopping)
         await local.stop()
 
 

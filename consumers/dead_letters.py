@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 
-from nats.aio.msg import Msg
-
 from events import subjects
 from events.bus import Message
+from events.delivery import Delivery
 
 _MAX_DETAIL = 500
 _NOT_IN_A_TOKEN = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-def dead_letter(message: Msg, *, attempt: int, code: str, detail: str) -> Message:
+def dead_letter(message: Delivery, *, attempt: int, code: str, detail: str) -> Message:
     """The dead letter for a delivery; burying the same delivery twice stores it once.
 
     Args:
@@ -21,10 +20,9 @@ def dead_letter(message: Msg, *, attempt: int, code: str, detail: str) -> Messag
         code: of the error; becomes the last token of the subject.
         detail: one line for people, without secrets.
     """
-    metadata = message.metadata
-    stream, durable, sequence = metadata.stream, metadata.consumer, metadata.sequence.stream
+    stream, durable, sequence = message.stream, message.durable, message.sequence
     headers = {
-        **(message.headers or {}),
+        **message.headers,
         "zw-subject": message.subject,
         "zw-stream": stream,
         "zw-durable": durable,

@@ -11,9 +11,9 @@ import json
 
 import nats.errors
 import nats.js.errors
-from nats.aio.msg import Msg
 
 from events import streams
+from events.delivery import Delivery
 from events.nats_bus import TIMEOUT_SECONDS, NatsBus
 from zeitwork.errors import BrokerUnavailable
 
@@ -24,17 +24,17 @@ class Deferrals:
     def __init__(self, bus: NatsBus) -> None:
         self._bus = bus
 
-    async def count(self, metadata: Msg.Metadata) -> int:
+    async def count(self, delivery: Delivery) -> int:
         """How often the message was put off.
 
         Raises:
             BrokerUnavailable: the ledger does not answer.
         """
-        if metadata.num_delivered == 1:
+        if delivery.deliveries == 1:
             return 0
         try:
             entry = await self._bus.jetstream.get_last_msg(
-                streams.DEFERRALS.name, _subject(metadata)
+                streams.DEFERRALS.name, _subject(delivery)
             )
         except nats.js.errors.NotFoundError:
             return 0
@@ -42,7 +42,7 @@ class Deferrals:
             raise BrokerUnavailable("the ledger of deferrals does not answer") from error
         return int(json.loads(entry.data or b"{}")["val"])
 
-    async def add(self, metadata: Msg.Metadata) -> None:
+    async def add(self, delivery: Delivery) -> None:
         """Note that the message is put off once more.
 
         Raises:
@@ -50,11 +50,11 @@ class Deferrals:
         """
         try:
             await self._bus.client.request(
-                _subject(metadata), timeout=TIMEOUT_SECONDS, headers={"Nats-Incr": "1"}
+                _subject(delivery), timeout=TIMEOUT_SECONDS, headers={"Nats-Incr": "1"}
             )
         except nats.errors.Error as error:
             raise BrokerUnavailable("the ledger of deferrals does not answer") from error
 
 
-def _subject(metadata: Msg.Metadata) -> str:
-    return streams.deferral(metadata.consumer, metadata.sequence.stream)
+def _subject(delivery: Delivery) -> str:
+    return streams.deferral(delivery.durable, delivery.sequence)

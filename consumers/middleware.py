@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-import nats.errors
 import structlog
 from faststream import BaseMiddleware, ContextRepo, StreamMessage
-from nats.aio.msg import Msg
 from opentelemetry.trace import Span, StatusCode
 from typing_extensions import override
 
 from consumers.dead_letters import dead_letter
 from consumers.outcomes import Done, Drop, Later, Outcome
 from events.bus import Bus
+from events.delivery import Delivery
 from events.event import NewerEvent
+from events.nats_delivery import NatsDelivery
 from events.streams import Durable
 from zeitwork import clock, context, logs, metrics, tracing
-from zeitwork.errors import TimedOut, Unavailable, ZeitworkError
+from zeitwork.errors import BrokerUnavailable, TimedOut, Unavailable, ZeitworkError
 from zeitwork.service import cancel, spawn
 
 _log = logs.get(__name__)
@@ -75,7 +75,7 @@ def judge(error: Exception, *, attempt: int, durable: Durable) -> Verdict:
     if isinstance(error, NewerEvent):
         return Later(_UPGRADE_SECONDS, error.message)
     hopeless = isinstance(error, ZeitworkError) and not error.retryable
-    if hopeless or attempt >= durable.attempts:
+    if not durable.endless and (hopeless or attempt >= durable.attempts):
         return Bury(*_described(error), error)
     delay = durable.delays[min(attempt, len(durable.delays)) - 1]
     return Retry(clock.jitter(delay), error)
@@ -83,7 +83,7 @@ def judge(error: Exception, *, attempt: int, durable: Durable) -> Verdict:
 
 def bounded(verdict: Verdict, *, deferred: int, durable: Durable) -> Verdict:
     """The verdict, unless it puts off a message that was put off too often."""
-    if isinstance(verdict, Later) and deferred >= durable.deferrals:
+    if isinstance(verdict, Later) and deferred >= durable.deferrals and not durable.endless:
         return Bury("deferred_too_often", f"put off {deferred} times: {verdict.reason}")
     return verdict
 
@@ -91,10 +91,10 @@ def bounded(verdict: Verdict, *, deferred: int, durable: Durable) -> Verdict:
 class Ledger(Protocol):
     """Counts how often a message was put off; see `consumers.deferrals`."""
 
-    async def count(self, metadata: Msg.Metadata) -> int:
+    async def count(self, delivery: Delivery) -> int:
         """How often so far."""
 
-    async def add(self, metadata: Msg.Metadata) -> None:
+    async def add(self, delivery: Delivery) -> None:
         """Once more."""
 
 
@@ -112,60 +112,58 @@ class Settler:
         for task in self._running:
             task.cancel()
 
-    async def settle(self, message: Msg, handle: Callable[[], Awaitable[Outcome]]) -> None:
-        """Run `handle` for a delivery and tell the server how it ended.
+    async def settle(self, message: Delivery, handle: Callable[[], Awaitable[Outcome]]) -> None:
+        """Run `handle` for a delivery and tell the broker how it ended.
 
         Raises:
             CancelledError: this process stops; the message has been handed back.
         """
-        delivery = _Delivery(message, self._durables[message.metadata.consumer])
+        case = _Case(message, self._durables[message.durable])
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
         self._running.add(task)
         try:
-            with _around(delivery) as span:
+            with _around(case) as span:
                 started = clock.monotonic()
-                async with _kept(delivery):
-                    verdict = await self._verdict(delivery, handle)
-                    verdict = await self._prepared(delivery, verdict)
-                await _answer(delivery, verdict)
-                _report(delivery, verdict, span=span, seconds=clock.monotonic() - started)
+                async with _kept(case):
+                    verdict = await self._verdict(case, handle)
+                    verdict = await self._prepared(case, verdict)
+                await _answer(case, verdict)
+                _report(case, verdict, span=span, seconds=clock.monotonic() - started)
         finally:
             self._running.discard(task)
         if isinstance(verdict, Interrupted):
             raise asyncio.CancelledError
 
-    async def _verdict(
-        self, delivery: _Delivery, handle: Callable[[], Awaitable[Outcome]]
-    ) -> Verdict:
-        durable, metadata = delivery.durable, delivery.message.metadata
+    async def _verdict(self, case: _Case, handle: Callable[[], Awaitable[Outcome]]) -> Verdict:
+        durable, message = case.durable, case.message
         try:
-            delivery.deferred = await self._ledger.count(metadata)
+            case.deferred = await self._ledger.count(message)
         except ZeitworkError as error:
             return Retry(clock.jitter(durable.delays[0]), error)
-        delivery.attempt = max(1, metadata.num_delivered - delivery.deferred)
-        if delivery.attempt > durable.attempts:
+        case.attempt = max(1, message.deliveries - case.deferred)
+        if case.attempt > durable.attempts and not durable.endless:
             return Bury("attempts_exhausted", "every attempt ended without a word")
-        verdict = await _tried(delivery, handle)
-        return bounded(verdict, deferred=delivery.deferred, durable=durable)
+        verdict = await _tried(case, handle)
+        return bounded(verdict, deferred=case.deferred, durable=durable)
 
-    async def _prepared(self, delivery: _Delivery, verdict: Verdict) -> Verdict:
+    async def _prepared(self, case: _Case, verdict: Verdict) -> Verdict:
         """Store what must outlive the answer; a message that cannot be buried stays."""
         try:
             if isinstance(verdict, Bury):
                 letter = dead_letter(
-                    delivery.message,
-                    attempt=delivery.attempt,
+                    case.message,
+                    attempt=case.attempt,
                     code=verdict.code,
                     detail=verdict.detail,
                 )
                 await self._bus.publish([letter])
             elif isinstance(verdict, Later | Interrupted):
-                await self._ledger.add(delivery.message.metadata)
+                await self._ledger.add(case.message)
         except ZeitworkError as error:
             _log.error("delivery not noted", verdict=_LABELS[type(verdict)], code=error.code)
             if isinstance(verdict, Bury):
-                return Retry(clock.jitter(delivery.durable.delays[-1]), error)
+                return Retry(clock.jitter(case.durable.delays[-1]), error)
         return verdict
 
 
@@ -180,22 +178,22 @@ class Settle(BaseMiddleware[Any, Any]):
     async def consume_scope(
         self, call_next: Callable[[Any], Awaitable[Any]], msg: StreamMessage[Any]
     ) -> None:
-        await self._settler.settle(msg.raw_message, partial(call_next, msg))
+        await self._settler.settle(NatsDelivery(msg.raw_message), partial(call_next, msg))
 
 
 @dataclass(slots=True)
-class _Delivery:
-    """One delivery of a message; the numbers are known once the ledger was asked."""
+class _Case:
+    """A delivery that is being settled; the numbers are known once the ledger was asked."""
 
-    message: Msg
+    message: Delivery
     durable: Durable
     attempt: int = 1
     deferred: int = 0
 
 
-async def _tried(delivery: _Delivery, handle: Callable[[], Awaitable[Outcome]]) -> Verdict:
+async def _tried(case: _Case, handle: Callable[[], Awaitable[Outcome]]) -> Verdict:
     """Run the handler within its deadline and judge how it failed, if it did."""
-    durable = delivery.durable
+    durable = case.durable
     try:
         async with asyncio.timeout(durable.deadline):
             return await handle()
@@ -208,51 +206,51 @@ async def _tried(delivery: _Delivery, handle: Callable[[], Awaitable[Outcome]]) 
         error = TimedOut(f"not handled within {durable.deadline:g} s")
     except Exception as raised:  # noqa: BLE001 - whatever a handler raises is judged here
         error = raised
-    return judge(error, attempt=delivery.attempt, durable=durable)
+    return judge(error, attempt=case.attempt, durable=durable)
 
 
 @asynccontextmanager
-async def _kept(delivery: _Delivery) -> AsyncIterator[None]:
+async def _kept(case: _Case) -> AsyncIterator[None]:
     """Keep the message from being handed out again meanwhile."""
-    beat = spawn(_beat(delivery), f"beat-{delivery.durable.name}")
+    beat = spawn(_beat(case), f"beat-{case.durable.name}")
     try:
         yield
     finally:
         await cancel(beat)
 
 
-async def _beat(delivery: _Delivery) -> None:
+async def _beat(case: _Case) -> None:
     """Tell the server at a third of `ack_wait`; a handler that never ends loses the message."""
-    durable = delivery.durable
+    durable = case.durable
     end = clock.monotonic() + durable.deadline + durable.ack_wait
     while clock.monotonic() < end:
         await clock.sleep(durable.ack_wait / _BEATS_IN_ACK_WAIT)
-        with contextlib.suppress(nats.errors.Error):  # the next beat, or `ack_wait`, decides
-            await delivery.message.in_progress()
+        with contextlib.suppress(BrokerUnavailable):  # the next beat, or `ack_wait`, decides
+            await case.message.in_progress()
 
 
-async def _answer(delivery: _Delivery, verdict: Verdict) -> None:
+async def _answer(case: _Case, verdict: Verdict) -> None:
     """Tell the server; without a connection the message comes again after `ack_wait`."""
-    message = delivery.message
+    message = case.message
     try:
         match verdict:
             case Done() | Drop():
                 await message.ack()
             case Later(seconds=seconds) | Retry(seconds=seconds):
-                await message.nak(delay=seconds)
+                await message.nak(seconds)
             case Interrupted():
                 await message.nak()
             case Bury():
                 await message.term()
-    except nats.errors.Error as error:
-        _log.warning("delivery not settled", error=str(error) or type(error).__name__)
+    except BrokerUnavailable as error:
+        _log.warning("delivery not settled", code=error.code, detail=error.message)
 
 
-def _report(delivery: _Delivery, verdict: Verdict, *, span: Span, seconds: float) -> None:
+def _report(case: _Case, verdict: Verdict, *, span: Span, seconds: float) -> None:
     outcome = _LABELS[type(verdict)]
-    metrics.HANDLED.labels(delivery.durable.name, outcome).observe(seconds)
+    metrics.HANDLED.labels(case.durable.name, outcome).observe(seconds)
     span.set_attribute("zeitwork.outcome", outcome)
-    about: dict[str, Any] = {"attempt": delivery.attempt, "seconds": round(seconds, 4)}
+    about: dict[str, Any] = {"attempt": case.attempt, "seconds": round(seconds, 4)}
     match verdict:
         case Done():
             _log.debug("message handled", **about)
@@ -286,10 +284,10 @@ def _trace(error: Exception | None) -> Exception | None:
 
 
 @contextmanager
-def _around(delivery: _Delivery) -> Iterator[Span]:
+def _around(case: _Case) -> Iterator[Span]:
     """The thread of causes that the message belongs to, for logs, events and traces."""
-    durable, metadata = delivery.durable, delivery.message.metadata
-    headers = {name.lower(): value for name, value in (delivery.message.headers or {}).items()}
+    durable, sequence = case.durable, case.message.sequence
+    headers = {name.lower(): value for name, value in case.message.headers.items()}
     with (
         context.bind(
             correlation_id=headers.get("ce-correlationid"),
@@ -299,10 +297,8 @@ def _around(delivery: _Delivery) -> Iterator[Span]:
             project_id=headers.get("ce-project"),
         ),
         structlog.contextvars.bound_contextvars(
-            event_type=headers.get("ce-type"), sequence=metadata.sequence.stream
+            event_type=headers.get("ce-type"), sequence=sequence
         ),
-        tracing.continued(
-            headers, f"process {durable.name}", sequence=metadata.sequence.stream
-        ) as span,
+        tracing.continued(headers, f"process {durable.name}", sequence=sequence) as span,
     ):
         yield span

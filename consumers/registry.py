@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from consumers.binding import Binding
 from consumers.builds.handler import Builder
 from consumers.deployments import handler as deployments
 from consumers.github import handler as github
@@ -13,7 +14,6 @@ from consumers.handling import FactHandler, once
 from consumers.instances import handler as instances
 from consumers.routing import caching
 from consumers.routing import handler as routing
-from consumers.runtime import Binding
 from consumers.scheduling import handler as scheduling
 from db.session import UnitOfWork
 from events import builds, streams

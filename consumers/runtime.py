@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import nats.errors
 from faststream import AckPolicy
@@ -19,14 +18,12 @@ from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from nats.aio.client import Client
 from pydantic import SecretStr
 
+from consumers.binding import Bound
 from consumers.deferrals import Deferrals
 from consumers.middleware import Settle, Settler
-from consumers.outcomes import Drop, Outcome
 from events import topology
-from events.envelope import Envelope, unwrap
-from events.event import Event
 from events.nats_bus import NatsBus, disconnect
-from events.streams import Durable
+from events.nats_delivery import NatsDelivery
 from zeitwork import clock, logs
 from zeitwork.errors import BrokerUnavailable
 from zeitwork.loops import Loop
@@ -40,20 +37,6 @@ _LOOK_SECONDS = 5.0
 _UNSEEN_SECONDS = 15.0
 _SETTLE_SECONDS = 2.0  # for interrupted handlers to hand their messages back
 
-Handler: TypeAlias = Callable[[Envelope], Awaitable[Outcome]]
-
-
-@dataclass(frozen=True)
-class Binding:
-    """One durable, its handlers by event type, and how many messages one process handles at once.
-
-    A type that the durable delivers and nobody here handles is dropped.
-    """
-
-    durable: Durable
-    handlers: Mapping[type[Event], Handler]
-    concurrency: int = 4
-
 
 class ConsumerRuntime:
     """Pulls from every bound durable and watches that all of them exist.
@@ -65,7 +48,7 @@ class ConsumerRuntime:
     name = "consumers"
 
     def __init__(
-        self, url: SecretStr | str, bindings: Sequence[Binding], *, graceful_seconds: float = 15.0
+        self, url: SecretStr | str, bindings: Sequence[Bound], *, graceful_seconds: float = 15.0
     ) -> None:
         self._url = url.get_secret_value() if isinstance(url, SecretStr) else url
         self._bindings = bindings
@@ -164,7 +147,7 @@ class _FrameworkLog:
             _log.log(level, "faststream", detail=str(msg), exc_info=exc_info)
 
 
-def _subscribe(broker: NatsBroker, binding: Binding) -> None:
+def _subscribe(broker: NatsBroker, binding: Bound) -> None:
     durable = binding.durable
     subscriber = broker.subscriber(
         durable=durable.name,
@@ -172,21 +155,11 @@ def _subscribe(broker: NatsBroker, binding: Binding) -> None:
         # Only read if the durable vanishes between the look and the subscription.
         config=topology.consumer_config(durable),
         pull_sub=PullSub(batch_size=1, timeout=_FETCH_SECONDS),
-        decoder=_decode,
+        decoder=_undecoded,  # decoding belongs to the attempt: what cannot be decoded is buried
         no_reply=True,
     )
-    subscriber(_dispatch(binding))
+    subscriber(binding.handle)
 
 
-async def _decode(message: NatsMessage) -> Envelope:
-    return unwrap(message.headers, message.raw_message.data)
-
-
-def _dispatch(binding: Binding) -> Handler:
-    async def dispatch(envelope: Envelope) -> Outcome:
-        handler = binding.handlers.get(type(envelope.data))
-        if handler is None:
-            return Drop(f"nobody here handles {envelope.type}")
-        return await handler(envelope)
-
-    return dispatch
+async def _undecoded(message: NatsMessage) -> NatsDelivery:
+    return NatsDelivery(message.raw_message)

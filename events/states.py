@@ -63,8 +63,35 @@ class DeliveryState(StrEnum):
     IGNORED = "ignored"
 
 
+class DeadLetterState(StrEnum):
+    """What was decided about a message that no attempt could handle."""
+
+    OPEN = "open"
+    REDRIVEN = "redriven"
+    DISCARDED = "discarded"
+
+
+class OperationState(StrEnum):
+    """Work on the platform itself that an operator asked for."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
 _D, _B, _I, _N, _W = DeploymentState, BuildState, InstanceState, NodeState, DeliveryState
-_State = TypeVar("_State", DeploymentState, BuildState, InstanceState, NodeState, DeliveryState)
+_L, _O = DeadLetterState, OperationState
+_State = TypeVar(
+    "_State",
+    DeploymentState,
+    BuildState,
+    InstanceState,
+    NodeState,
+    DeliveryState,
+    DeadLetterState,
+    OperationState,
+)
 
 # By machine first: members of different machines are equal when their words are.
 MOVES: Final[Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]]] = {
@@ -106,6 +133,17 @@ MOVES: Final[Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]]] = {
         _W.RECEIVED: frozenset({_W.PROCESSED, _W.IGNORED}),
         _W.PROCESSED: frozenset(),
         _W.IGNORED: frozenset(),
+    },
+    DeadLetterState: {
+        _L.OPEN: frozenset({_L.REDRIVEN, _L.DISCARDED}),
+        _L.REDRIVEN: frozenset(),
+        _L.DISCARDED: frozenset(),
+    },
+    OperationState: {
+        _O.QUEUED: frozenset({_O.RUNNING, _O.FAILED}),
+        _O.RUNNING: frozenset({_O.SUCCEEDED, _O.FAILED}),
+        _O.SUCCEEDED: frozenset(),
+        _O.FAILED: frozenset(),
     },
 }
 

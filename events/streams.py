@@ -1,23 +1,37 @@
 """JetStream streams and durables as data. `events/topology.py` makes the server match.
 
-Limits keep every queue bounded. The server delivers without end (`max_deliver` is unlimited): the
-handlers' runtime alone counts attempts and ends the life of a message, because only it can tell a
-failed attempt from one that was put off.
+Limits keep every queue bounded. The handlers' runtime counts attempts and ends the life of a
+message, because only it can tell a failed attempt from one that was put off; the server's own limit
+(`max_deliver`) lies beyond and catches what never comes to a handler's end. Its word on that is an
+advisory, kept in ZW_ADVISORY.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from events import builds, deployments, github, instances, nodes, projects, routes, subjects
+from events import (
+    builds,
+    dead_letters,
+    deployments,
+    github,
+    instances,
+    nodes,
+    operations,
+    projects,
+    routes,
+    subjects,
+)
 from events.event import MAX_EVENT_BYTES, Event
 
 _MINUTE = 60.0
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 _MIB = 1024 * 1024
+_SPARE_DELIVERIES = 10  # interruptions whose note was lost
+_ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,8 @@ class Durable:
         deferrals: times that handlers may answer `Later` until it goes there too.
         delays: seconds before the second, third … attempt; the last one repeats.
         deadline: seconds that one handling may take in all.
+        endless: failures are tried again for ever and never buried; for what ends the road of
+            other messages, and so fails only while PostgreSQL or NATS is away.
     """
 
     name: str
@@ -74,6 +90,12 @@ class Durable:
     delays: tuple[float, ...] = (1.0, 5.0, 15.0, 30.0, 60.0)
     max_ack_pending: int = 256
     deadline: float = 60.0
+    endless: bool = False
+
+    @property
+    def max_deliver(self) -> int:
+        """Deliveries until the server itself gives up, more than the runtime needs; -1 is never."""
+        return -1 if self.endless else self.attempts + self.deferrals + _SPARE_DELIVERIES
 
 
 EVENTS: Final = Stream(
@@ -127,7 +149,14 @@ LOGS: Final = Stream(
     max_msgs_per_subject=5_000,
     compression=True,
 )
-STREAMS: Final[Sequence[Stream]] = (EVENTS, JOBS, DLQ, DEFERRALS, LOGS)
+ADVISORIES: Final = Stream(
+    "ZW_ADVISORY",
+    "The server's word on messages that it stopped delivering",
+    (f"{_ADVISORY}.MAX_DELIVERIES.>", f"{_ADVISORY}.MSG_TERMINATED.>"),
+    max_age=7 * _DAY,
+    max_bytes=64 * _MIB,
+)
+STREAMS: Final[Sequence[Stream]] = (EVENTS, JOBS, DLQ, DEFERRALS, LOGS, ADVISORIES)
 
 
 def holding(subject: str) -> Stream:
@@ -145,6 +174,11 @@ def holding(subject: str) -> Stream:
 def deferral(durable: str, sequence: int) -> str:
     """The subject in ZW_DEFERRALS that counts how often a durable put a message off."""
     return f"zw.deferral.{durable}.{sequence}"
+
+
+def max_deliveries_advisory(stream: str, durable: str) -> str:
+    """The subject on which the server says that a message was delivered too often."""
+    return f"{_ADVISORY}.MAX_DELIVERIES.{stream}.{durable}"
 
 
 def _facts(name: str, description: str, *events: type[Event]) -> Durable:
@@ -200,11 +234,48 @@ BUILDS_PRODUCTION: Final = Durable(
     max_ack_pending=64,
     deadline=1200.0,
 )
+DEAD_LETTERS: Final = Durable(
+    "dead-letters-v1",
+    "Copies dead letters into their table",
+    DLQ.name,
+    ("zw.dlq.>",),
+    endless=True,
+)
+ADVISED: Final = Durable(
+    "advisories-v1",
+    "Buries messages that the server gave up",
+    ADVISORIES.name,
+    ADVISORIES.subjects,
+    endless=True,
+)
+REDRIVES: Final = replace(
+    _facts(
+        "redrives-v1",
+        "Hands dead letters back to the durable that failed",
+        dead_letters.DeadLetterRedriven,
+    ),
+    endless=True,
+)
+OPERATIONS: Final = Durable(
+    "operations-v1",
+    "Replays, refills and rebuilds that an operator asked for",
+    JOBS.name,
+    (subjects.jobs(operations.OperationRequested, "production"),),
+    ack_wait=60.0,
+    attempts=3,
+    delays=(5.0, 30.0),
+    max_ack_pending=8,
+    deadline=3600.0,
+)
 DURABLES: Final[Sequence[Durable]] = (
+    ADVISED,
     BUILDS_PRODUCTION,
+    DEAD_LETTERS,
     DEPLOYMENTS,
     GITHUB,
     INSTANCES,
+    OPERATIONS,
+    REDRIVES,
     ROUTE_CACHE,
     ROUTING,
     SCHEDULING,

@@ -11,7 +11,18 @@ import zlib
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from events import builds, deployments, github, instances, nodes, organisations, projects, routes
+from events import (
+    builds,
+    dead_letters,
+    deployments,
+    github,
+    instances,
+    nodes,
+    operations,
+    organisations,
+    projects,
+    routes,
+)
 from events.envelope import NO_PROJECT, Envelope
 from events.event import Event
 
@@ -24,6 +35,8 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
         builds.BuildFailed,
         builds.BuildStarted,
         builds.BuildSucceeded,
+        dead_letters.DeadLetterDiscarded,
+        dead_letters.DeadLetterRedriven,
         deployments.DeploymentActivated,
         deployments.DeploymentBuilding,
         deployments.DeploymentCancelled,
@@ -46,13 +59,17 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
         nodes.NodeLost,
         nodes.NodeReady,
         nodes.NodeSuspect,
+        operations.OperationFinished,
         organisations.OrganisationCreated,
         projects.ProjectCreated,
         routes.RouteChanged,
         routes.RouteRemoved,
     }
 )
-JOBS: Final[Mapping[type[Event], str]] = {builds.BuildRequested: "build"}
+JOBS: Final[Mapping[type[Event], str]] = {
+    builds.BuildRequested: "build",
+    operations.OperationRequested: "operation",
+}
 
 WAKE_OUTBOX: Final = "zw.wake.outbox"
 ALL_FACTS: Final = "zw.evt.>"

@@ -136,7 +136,7 @@ def consumer_config(durable: Durable) -> ConsumerConfig:
         deliver_policy=DeliverPolicy.ALL,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=durable.ack_wait,
-        max_deliver=_UNLIMITED,
+        max_deliver=durable.max_deliver,
         max_ack_pending=durable.max_ack_pending,
         filter_subjects=sorted(durable.filters),
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from db.models.base import Base
 from db.models.builds import Artifact, Build, BuildLog
+from db.models.dead_letters import DeadLetter
 from db.models.deployments import Deployment
 from db.models.github import WebhookDelivery
 from db.models.instances import Instance
 from db.models.nodes import Node
+from db.models.operations import Operation
 from db.models.organisations import Membership, Organisation, User
 from db.models.outbox import EventLog, Inbox, Lease, Outbox
 from db.models.projects import Environment, Project
@@ -18,6 +20,7 @@ __all__ = [
     "Base",
     "Build",
     "BuildLog",
+    "DeadLetter",
     "Deployment",
     "Environment",
     "EventLog",
@@ -26,6 +29,7 @@ __all__ = [
     "Lease",
     "Membership",
     "Node",
+    "Operation",
     "Organisation",
     "Outbox",
     "Project",

@@ -101,7 +101,7 @@ async def test_durables_are_as_the_design_wants_them(js: CountingJetStream) -> N
         config = (await js.consumer_info(durable.stream, durable.name)).config
         assert config.ack_policy == "explicit"
         assert config.deliver_policy == "all"
-        assert config.max_deliver == -1
+        assert config.max_deliver == durable.max_deliver
         assert config.ack_wait == durable.ack_wait
         assert config.max_ack_pending == durable.max_ack_pending
         assert set(config.filter_subjects or ()) == set(durable.filters)
@@ -163,7 +163,7 @@ async def test_an_older_filter_field_and_other_hands_are_converged(
     await js.add_consumer(own.name, ConsumerConfig(durable_name="d-v1", filter_subject=subject))
     durable = Durable("d-v1", "of a test", own.name, (subject,))
     (line,) = await provision(js, streams=[own], durables=[durable])
-    assert "max_deliver" not in line  # unlimited is the server's default
+    assert f"max_deliver -1 → {durable.max_deliver}" in line
     assert await provision(js, streams=[own], durables=[durable]) == []
 
 

@@ -50,7 +50,11 @@ async def two(work: UnitOfWork, migrated_url: str) -> tuple[str, str]:
             migrated_url,
             f"INSERT INTO users (id, email, name) VALUES ('{user}', '{user}@test', 'x');"
             f"INSERT INTO memberships VALUES ('{user}', '{uuid}', 'owner');"
-            f"INSERT INTO build_logs VALUES ('{build}', 1, now(), 'a line', '{uuid}')",
+            f"INSERT INTO build_logs VALUES ('{build}', 1, now(), 'a line', '{uuid}');"
+            "INSERT INTO dead_letters (id, stream, durable, sequence, subject, organisation_id,"
+            " headers, payload, attempts, error_code, error_detail, state, version)"
+            f" VALUES ('{user}', 's', '{user}', 1, 'x', '{uuid}',"
+            " '{}', '', 1, 'c', 'd', 'open', 1)",
             tenant="*",
         )
         found.append(uuid)

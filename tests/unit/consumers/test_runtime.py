@@ -13,13 +13,16 @@ import pytest
 from nats.aio.msg import Msg
 from typing_extensions import override
 
+from consumers.binding import Binding
 from consumers.dead_letters import dead_letter
 from consumers.middleware import Bury, Retry, Settler, bounded, judge
 from consumers.outcomes import Done, Drop, Later, Outcome
-from consumers.runtime import Binding, ConsumerRuntime
+from consumers.runtime import ConsumerRuntime
 from events import streams
+from events.delivery import Delivery
 from events.event import NewerEvent, UndecodableEvent, UnknownEvent
 from events.memory import MemoryBus
+from events.nats_delivery import NatsDelivery
 from events.streams import Durable
 from zeitwork import metrics
 from zeitwork.errors import BrokerUnavailable, Conflict, TimedOut, Unavailable
@@ -55,12 +58,12 @@ class Ledger:
         self.deferred = deferred
         self._error = error
 
-    async def count(self, _metadata: Msg.Metadata) -> int:
+    async def count(self, _delivery: Delivery) -> int:
         if self._error is not None:
             raise self._error
         return self.deferred
 
-    async def add(self, _metadata: Msg.Metadata) -> None:
+    async def add(self, _delivery: Delivery) -> None:
         if self._error is not None:
             raise self._error
         self.deferred += 1
@@ -112,14 +115,17 @@ class Case:
         return self.bus.stored("ZW_DLQ")
 
 
-def delivery(delivered: int = 1, *, client: Any = None, headers: Any = None) -> Msg:
-    return Msg(
+def delivery(
+    delivered: int = 1, *, client: Any = None, headers: Any = None, durable: str = DURABLE.name
+) -> NatsDelivery:
+    message = Msg(
         _client=client,
         subject="zw.evt.0.build.started.prj_1.bld_1",
-        reply=f"$JS.ACK.ZW_EVENTS.{DURABLE.name}.{delivered}.77.5.1700000000000000000.0",
+        reply=f"$JS.ACK.ZW_EVENTS.{durable}.{delivered}.77.5.1700000000000000000.0",
         data=b"the body",
         headers=headers or {"ce-id": "evt_1", "Nats-Msg-Id": "evt_1", "traceparent": "00-ab"},
     )
+    return NatsDelivery(message)
 
 
 def answering(outcome: Outcome | Exception) -> Callable[[], Awaitable[Outcome]]:
@@ -301,8 +307,7 @@ async def test_each_end_is_measured() -> None:
     }
     for outcome, answer in ends.items():
         settler = Settler([durable], bus=MemoryBus(), ledger=Ledger())
-        message = delivery(client=Connection())
-        message.reply = message.reply.replace(DURABLE.name, durable.name)
+        message = delivery(client=Connection(), durable=durable.name)
         await settler.settle(message, answering(answer))
         assert count(outcome) == 1
 

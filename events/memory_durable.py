@@ -1,0 +1,149 @@
+"""A durable in memory: hands messages out one by one, again when they are not answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from events import streams
+from events.bus import Message, Stored
+from events.memory_log import Log, matches
+from events.streams import Durable
+from zeitwork import clock
+from zeitwork.service import cancel, spawn
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A message that was handed out; due again at `due`, in seconds of the monotonic clock."""
+
+    entry: Stored
+    deliveries: int
+    due: float
+
+
+class MemoryDurable:
+    """Keeps what was handed out until it is answered, as the server does.
+
+    Args:
+        advise: stores the advisory about a message that was handed out too often.
+    """
+
+    def __init__(self, durable: Durable, log: Log, *, advise: Callable[[Message], None]) -> None:
+        self.durable = durable
+        self._log = log
+        self._advise = advise
+        self._position = 0
+        self._pending: dict[int, _Pending] = {}
+        self._answered = asyncio.Event()
+
+    @property
+    def settled(self) -> bool:
+        """True when nothing waits to be handed out or answered."""
+        return not self._pending and self._following() is None
+
+    async def pull(self) -> MemoryDelivery:
+        """The next message that is due, as soon as there is one."""
+        while True:
+            changed = self._log.changed
+            self._answered.clear()
+            given = self._due() or self._fresh()
+            if given is not None:
+                return MemoryDelivery(self, given.entry, given.deliveries)
+            await self._wait(changed)
+
+    def close(self, sequence: int) -> None:
+        """Forget a message for good; a work queue forgets it too."""
+        if self._pending.pop(sequence, None) is not None:
+            if self._log.stream.retention == "workqueue":
+                self._log.remove(sequence)
+            self._answered.set()
+
+    def postpone(self, sequence: int, seconds: float) -> None:
+        """Make a message due in `seconds`."""
+        if sequence in self._pending:
+            self._pending[sequence].due = clock.monotonic() + seconds
+            self._answered.set()
+
+    def _due(self) -> _Pending | None:
+        now = clock.monotonic()
+        for pending in sorted(self._pending.values(), key=lambda one: one.due):
+            if pending.due > now:
+                return None
+            if self.durable.endless or pending.deliveries < self.durable.max_deliver:
+                pending.deliveries += 1
+                pending.due = now + self.durable.ack_wait
+                return pending
+            self._give_up(pending)
+        return None
+
+    def _fresh(self) -> _Pending | None:
+        if len(self._pending) >= self.durable.max_ack_pending:
+            return None
+        entry = self._following()
+        if entry is None:
+            return None
+        self._position = entry.sequence
+        pending = _Pending(entry, 1, clock.monotonic() + self.durable.ack_wait)
+        self._pending[entry.sequence] = pending
+        return pending
+
+    def _following(self) -> Stored | None:
+        for entry in self._log.entries:
+            if entry.sequence > self._position and any(
+                matches(pattern, entry.subject) for pattern in self.durable.filters
+            ):
+                return entry
+        return None
+
+    def _give_up(self, pending: _Pending) -> None:
+        """What the server does at `max_deliver`: say so, and stop; a work queue keeps it."""
+        del self._pending[pending.entry.sequence]
+        said = {
+            "stream": self._log.stream.name,
+            "consumer": self.durable.name,
+            "stream_seq": pending.entry.sequence,
+            "deliveries": pending.deliveries,
+        }
+        subject = streams.max_deliveries_advisory(self._log.stream.name, self.durable.name)
+        self._advise(Message(subject, json.dumps(said).encode()))
+
+    async def _wait(self, changed: asyncio.Event) -> None:
+        """Until a message comes, one is answered, or one is due again."""
+        waits = [spawn(changed.wait(), "log-changed"), spawn(self._answered.wait(), "answered")]
+        if self._pending:
+            earliest = min(pending.due for pending in self._pending.values())
+            delay = max(0.0, earliest - clock.monotonic())
+            waits.append(spawn(clock.sleep(delay), "due-again"))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel(*waits)
+
+
+class MemoryDelivery:
+    """See `events.delivery.Delivery`."""
+
+    def __init__(self, source: MemoryDurable, entry: Stored, deliveries: int) -> None:
+        self.subject: str = entry.subject
+        self.data: bytes = entry.data
+        self.headers: Mapping[str, str] = entry.headers
+        self.stream: str = source.durable.stream
+        self.durable: str = source.durable.name
+        self.sequence: int = entry.sequence
+        self.deliveries: int = deliveries
+        self._source = source
+
+    async def ack(self) -> None:
+        self._source.close(self.sequence)
+
+    async def nak(self, seconds: float = 0) -> None:
+        self._source.postpone(self.sequence, seconds)
+
+    async def term(self) -> None:
+        self._source.close(self.sequence)
+
+    async def in_progress(self) -> None:
+        self._source.postpone(self.sequence, self._source.durable.ack_wait)

@@ -6,14 +6,14 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from cli.options import Options
 from cli.platform_file import load
 from zeitwork import config, outbound
-from zeitwork.errors import InvalidSettings, Unavailable
+from zeitwork.errors import InvalidSettings, Unavailable, ZeitworkError
 
 _PREFIX = "/api/v1"
 
@@ -78,8 +78,8 @@ class Client:
                 await _check(answer)
                 await answer.content.readline()
                 yield _parse_events(answer.content)
-        except aiohttp.ClientConnectionError as error:
-            raise _unreachable(self._base) from error
+        except aiohttp.ClientError as error:
+            raise _failed(self._base, error) from error
 
     async def _call(
         self,
@@ -97,12 +97,12 @@ class Client:
                 await _check(answer)
                 found: dict[str, Any] = await answer.json()
                 return found
-        except (aiohttp.ClientConnectionError, TimeoutError) as error:
-            raise _unreachable(self._base) from error
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise _failed(self._base, error) from error
 
 
 @asynccontextmanager
-async def connect(data: Path | None) -> AsyncIterator[Client]:
+async def connect(options: Options) -> AsyncIterator[Client]:
     """A client of the platform: ZEITWORK_API_URL and ZEITWORK_API_TOKEN, else the local one.
 
     Raises:
@@ -111,7 +111,7 @@ async def connect(data: Path | None) -> AsyncIterator[Client]:
     url = config.environment("ZEITWORK_API_URL")
     token = config.environment("ZEITWORK_API_TOKEN")
     if url is None or token is None:
-        platform = load(data or config.state_dir())
+        platform = load(options.data_dir)
         if platform is None:
             raise InvalidSettings(
                 "No platform runs here. Start one with `zeitwork up`, or set ZEITWORK_API_URL and "
@@ -128,7 +128,9 @@ async def _check(answer: aiohttp.ClientResponse) -> None:
     try:
         document = json.loads(await answer.text())
     except ValueError:
-        document = {"detail": f"HTTP status {answer.status}"}
+        document = None
+    if not isinstance(document, dict):  # not our API's: a proxy's in front of it, perhaps
+        document = {"detail": f"{answer.url.origin()} answers with status {answer.status}"}
     raise ApiProblem(answer.status, document)
 
 
@@ -145,5 +147,14 @@ async def _parse_events(content: aiohttp.StreamReader) -> AsyncIterator[ServerEv
             name, data = "message", ""
 
 
-def _unreachable(base: str) -> Unavailable:
-    return Unavailable(f"The API at {base} does not answer. Is `zeitwork up` running?")
+def _failed(base: str, error: Exception) -> ZeitworkError:
+    """Our error for one of the HTTP client's."""
+    match error:
+        case aiohttp.InvalidURL():
+            return InvalidSettings(f"{base} is not a URL: set ZEITWORK_API_URL.")
+        case aiohttp.ClientConnectionError() | TimeoutError():
+            return Unavailable(f"The API at {base} does not answer. Is `zeitwork up` running?")
+        case aiohttp.ClientPayloadError():
+            return Unavailable(f"The API at {base} broke off its answer.")
+        case _:
+            return Unavailable(f"What answers at {base} is not the API of Zeitwork.")

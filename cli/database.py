@@ -4,38 +4,52 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from cli.output import out
+from cli import output
+from cli.exits import Exit
+from cli.options import Json
 from zeitwork import config
 
 app = App(name="database", help="Migrate the schema.")
 
 
 @app.command
-async def upgrade(revision: str = "head") -> int:
+async def upgrade(revision: str = "head", /, *, json: Json = False) -> int:
     """Migrate up to a revision (ZEITWORK_DATABASE_URL)."""
     from db import migrate
 
     await migrate.upgrade(config.load().database_url, revision)
-    out.print(f"at {await migrate.current(config.load().database_url)}")
-    return 0
+    return await _report(json=json)
 
 
 @app.command
-async def downgrade(revision: str) -> int:
+async def downgrade(revision: str, /, *, json: Json = False) -> int:
     """Migrate down to a revision; `base` drops every table."""
     from db import migrate
 
     await migrate.downgrade(config.load().database_url, revision)
-    out.print(f"at {await migrate.current(config.load().database_url)}")
-    return 0
+    return await _report(json=json)
 
 
 @app.command
-async def check() -> int:
+async def check(*, json: Json = False) -> int:
     """Compare the schema with the models; exit code 1 when they differ."""
     from db import migrate
 
-    found = await migrate.differences(config.load().database_url)
-    for difference in found:
-        out.print(str(difference))
-    return 1 if found else 0
+    found = [str(each) for each in await migrate.differences(config.load().database_url)]
+    if json:
+        output.emit_json({"differences": found})
+    else:
+        for difference in found:
+            output.line(difference)
+    return Exit.UNEXPECTED if found else Exit.OK
+
+
+async def _report(*, json: bool) -> int:
+    from db import migrate
+
+    revision = await migrate.current(config.load().database_url)
+    if json:
+        output.emit_json({"revision": revision})
+    else:
+        output.line(f"at {revision or 'base'}")
+    return Exit.OK

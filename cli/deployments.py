@@ -10,8 +10,8 @@ from cyclopts import App, Parameter
 
 from cli import output
 from cli.client import Client, connect
-from cli.common import Common
 from cli.exits import Exit
+from cli.options import Options
 from zeitwork import clock, subprocesses
 from zeitwork.errors import InvalidInput, ProgramFailed, TimedOut
 
@@ -23,7 +23,8 @@ ENDED = frozenset({"active", "failed", "cancelled", "superseded", "stopped"})
 
 
 async def deploy(
-    project: str,
+    project: Annotated[str, Parameter(help="Slug or id.")],
+    /,
     *,
     commit: Annotated[str | None, Parameter(help="Full SHA; default: HEAD of --source.")] = None,
     source: Annotated[
@@ -31,18 +32,18 @@ async def deploy(
     ] = None,
     wait: Annotated[bool, Parameter(help="Wait until it serves or fails.")] = True,
     wait_seconds: Annotated[float, Parameter(name="--timeout", help="Seconds to wait.")] = 900.0,
-    common: Common = Common(),  # noqa: B008 - frozen
+    options: Options = Options(),  # noqa: B008 - frozen
 ) -> int:
     """Deploy a commit; prints the URL once it serves."""
     sha = commit or await head(source or Path.cwd())
     clone_url = source.resolve().as_uri() if source is not None else None
-    async with connect(common.data) as client:
+    async with connect(options) as client:
         created = await client.post(
             f"/projects/{project}/deployments", {"commit_sha": sha, "clone_url": clone_url}
         )
         if wait:
-            return await _report(client, await _wait(client, created, wait_seconds), common)
-    if common.json:
+            return await _report(client, await _wait(client, created, wait_seconds), options)
+    if options.json:
         output.emit_json(created)
     else:
         output.out.print(created["id"])
@@ -54,12 +55,12 @@ async def list_(
     *,
     project: Annotated[str | None, Parameter(help="Only of this project.")] = None,
     limit: Annotated[int, Parameter(help="How many, newest first.")] = 20,
-    common: Common = Common(),  # noqa: B008 - frozen
+    options: Options = Options(),  # noqa: B008 - frozen
 ) -> int:
     """List deployments, newest first."""
-    async with connect(common.data) as client:
+    async with connect(options) as client:
         found = (await client.get("/deployments", project=project, limit=limit))["items"]
-    if common.json:
+    if options.json:
         output.emit_json(found)
         return Exit.OK
     output.table(
@@ -82,11 +83,16 @@ async def list_(
 
 
 @app.command
-async def show(deployment: str, *, common: Common = Common()) -> int:  # noqa: B008 - frozen
+async def show(
+    deployment: Annotated[str, Parameter(help="The deployment's id.")],
+    /,
+    *,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> int:
     """Show a deployment with its builds and instances."""
-    async with connect(common.data) as client:
+    async with connect(options) as client:
         found = await client.get(f"/deployments/{deployment}")
-    if common.json:
+    if options.json:
         output.emit_json(found)
     else:
         _print(found)
@@ -126,19 +132,19 @@ async def _wait(client: Client, created: dict[str, Any], seconds: float) -> dict
         ) from error
 
 
-async def _report(client: Client, found: dict[str, Any], common: Common) -> int:
+async def _report(client: Client, found: dict[str, Any], options: Options) -> int:
     ok = found["state"] == "active"
-    if common.json:
+    if options.json:
         output.emit_json(found)
     elif ok:
         output.out.print(found["url"])
     else:
-        output.err.print(f"{found['id']} {output.state(found['state'])}")
-        output.err.print(f"{found['error_code']}: {found['error_detail']}", markup=False)
+        output.err.print(found["id"], output.state(found["state"]))
+        output.err.print(output.text(f"{found['error_code']}: {found['error_detail']}"))
         for build in found["builds"]:
             lines = await client.pages(f"/builds/{build['id']}/logs", "after")
             for line in lines[-_LOG_TAIL:]:
-                output.err.print(f"  {line['line']}", markup=False)
+                output.err.print(output.text(f"  {line['line']}"))
     return Exit.OK if ok else Exit.DEPLOYMENT_FAILED
 
 

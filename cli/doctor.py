@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cli import output
-from cli.common import Common
 from cli.exits import Exit
+from cli.options import Options
 from cli.platform_file import load
 from zeitwork import config, outbound, sandbox
 from zeitwork.errors import HostUnsupported
@@ -35,12 +35,12 @@ class Finding:
     required: bool = True
 
 
-async def examine(common: Common) -> int:
+async def examine(options: Options) -> int:
     """Run every check, print the report; exit code 1 when something needed is missing."""
-    data = common.data or config.state_dir()
+    data = options.data_dir
     with output.progress("Looking at this machine …"):
         findings = [await check(data) for check in _CHECKS]
-    if common.json:
+    if options.json:
         output.emit_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:

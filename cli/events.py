@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
+from rich.text import Text
 
 from cli import output
 from cli.client import connect
-from cli.common import Common
 from cli.exits import Exit
+from cli.options import Json, Options
 from zeitwork import config
+from zeitwork.errors import Unavailable
 
-app = App(name="events", help="Events: list, tail.")
+app = App(name="events", help="Events: list, tail; make the streams.")
 
 
 @app.command(name="list")
@@ -22,49 +24,60 @@ async def list_(
     subject: Annotated[str | None, Parameter(help="One aggregate, by id.")] = None,
     project: Annotated[str | None, Parameter(help="One project.")] = None,
     limit: Annotated[int, Parameter(help="How many, oldest first.")] = 100,
-    common: Common = Common(),  # noqa: B008 - frozen
+    options: Options = Options(),  # noqa: B008 - frozen
 ) -> int:
     """List stored events, oldest first."""
-    async with connect(common.data) as client:
+    async with connect(options) as client:
         found = await client.get(
             "/events", correlation=correlation, subject=subject, project=project, limit=limit
         )
-    for event in found["items"]:
-        _print(event, common)
+    if options.json:
+        output.emit_json(found["items"])
+    else:
+        for event in found["items"]:
+            _print(event)
     return Exit.OK
 
 
 @app.command
-async def provision() -> int:
+async def provision(*, json: Json = False) -> int:
     """Make the streams and consumers of ZEITWORK_NATS_URL what this version needs."""
     from events.topology import provision_url
 
-    for change in await provision_url(config.load().nats_url.get_secret_value()):
-        output.out.print(change, markup=False)
+    changes = await provision_url(config.load().nats_url.get_secret_value())
+    if json:
+        output.emit_json({"changes": changes})
+    else:
+        for change in changes:
+            output.line(change)
     return Exit.OK
 
 
 @app.command
-async def tail(*, common: Common = Common()) -> int:  # noqa: B008 - frozen
+async def tail(*, options: Options = Options()) -> int:  # noqa: B008 - frozen
     """Print events as they happen, until Ctrl-C."""
-    async with connect(common.data) as client, client.events("/events/stream") as events:
+    async with connect(options) as client, client.events("/events/stream") as events:
         output.err.print("Waiting for events (Ctrl-C ends) …")
         async for event in events:
-            _print(event.data, common)
-    return Exit.OK
+            if options.json:
+                output.emit_json(event.data)
+            else:
+                _print(event.data)
+    raise Unavailable("The API ended the stream. Is it being restarted?")
 
 
-def _print(event: dict[str, Any], common: Common) -> None:
-    if common.json:
-        output.emit_json(event)
-        return
+def _print(event: dict[str, Any]) -> None:
     facts = " ".join(
         f"{name}={value}"
         for name, value in event["data"].items()
         if value is not None and not isinstance(value, dict | list) and value != event["subject"]
     )
     output.out.print(
-        f"[dim]{event['time'][11:23]}[/dim] [bold]{event['type']:<24}[/bold] {event['subject']} ",
-        end="",
+        Text.assemble(
+            (event["time"][11:23], "dim"),
+            " ",
+            (f"{event['type']:<24}", "bold"),
+            f" {event['subject']} ",
+            output.text(facts),
+        )
     )
-    output.out.print(facts, markup=False, style="dim")

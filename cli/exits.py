@@ -21,6 +21,7 @@ class Exit(IntEnum):
     TIMED_OUT = 7
     UNAVAILABLE = 8
     INTERRUPTED = 130
+    PIPE_CLOSED = 141
 
 
 _BY_STATUS = {
@@ -28,6 +29,7 @@ _BY_STATUS = {
     401: Exit.UNAUTHENTICATED,
     403: Exit.UNAUTHENTICATED,
     404: Exit.NOT_FOUND,
+    408: Exit.TIMED_OUT,
     409: Exit.CONFLICT,
     413: Exit.USAGE,
     422: Exit.DEPLOYMENT_FAILED,

@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from cli import output
 from cli.client import Client, connect
-from cli.common import Common
 from cli.exits import Exit
+from cli.options import Flag, Options
+from cli.together import together
 from zeitwork.errors import NotFound
 
 _QUIET_SECONDS = 0.5
 
 
 async def logs(
-    target: str,
+    target: Annotated[str, Parameter(help="A deployment's id, or a project's slug (its newest).")],
+    /,
     *,
-    build: Annotated[bool, Parameter(negative="", help="Only the build's output.")] = False,
-    follow: Annotated[bool, Parameter(alias="-f", negative="", help="Keep printing.")] = False,
-    common: Common = Common(),  # noqa: B008 - frozen
+    build: Annotated[bool, Flag, Parameter(help="Only the build's output.")] = False,
+    follow: Annotated[bool, Flag, Parameter(alias="-f", help="Keep printing.")] = False,
+    options: Options = Options(),  # noqa: B008 - frozen
 ) -> int:
-    """Print the output of a deployment's build and instances.
-
-    Args:
-        target: A deployment's id, or a project's slug (its newest deployment).
-    """
-    async with connect(common.data) as client:
+    """Print the output of a deployment's build and instances."""
+    async with connect(options) as client:
         deployment = await _find(client, target)
         for each in deployment["builds"]:
-            await _build(client, each, follow=follow, common=common)
+            await _build(client, each, follow=follow, options=options)
         if not build:
             deployment = await client.get(f"/deployments/{deployment['id']}")
-            await _instances(client, deployment["instances"], follow=follow, common=common)
+            await _instances(client, deployment["instances"], follow=follow, options=options)
     return Exit.OK
 
 
@@ -48,28 +45,30 @@ async def _find(client: Client, target: str) -> dict[str, Any]:
     return await client.get(f"/deployments/{newest[0]['id']}")
 
 
-async def _build(client: Client, build: dict[str, Any], *, follow: bool, common: Common) -> None:
+async def _build(client: Client, build: dict[str, Any], *, follow: bool, options: Options) -> None:
     if not follow:
         for line in await client.pages(f"/builds/{build['id']}/logs", "after"):
-            _print(line, "build", common)
+            _print(line, "build", options)
         return
     async with client.events(f"/builds/{build['id']}/logs/stream") as events:
         async for event in events:
             if event.name == "end":
                 return
-            _print(event.data, "build", common)
+            _print(event.data, "build", options)
 
 
 async def _instances(
-    client: Client, instances: list[dict[str, Any]], *, follow: bool, common: Common
+    client: Client, instances: list[dict[str, Any]], *, follow: bool, options: Options
 ) -> None:
-    async with AsyncExitStack() as stack:
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        for instance in instances:
-            group.create_task(_instance(client, instance["id"], follow=follow, common=common))
+    await together(
+        *(
+            _instance(client, instance["id"], follow=follow, options=options)
+            for instance in instances
+        )
+    )
 
 
-async def _instance(client: Client, instance_id: str, *, follow: bool, common: Common) -> None:
+async def _instance(client: Client, instance_id: str, *, follow: bool, options: Options) -> None:
     async with client.events(f"/instances/{instance_id}/logs/stream") as events:
         while True:
             try:
@@ -78,11 +77,11 @@ async def _instance(client: Client, instance_id: str, *, follow: bool, common: C
             except (TimeoutError, StopAsyncIteration):
                 return
             for line in event.data["lines"]:
-                _print(line, instance_id, common)
+                _print(line, instance_id, options)
 
 
-def _print(line: dict[str, Any], source: str, common: Common) -> None:
-    if common.json:
+def _print(line: dict[str, Any], source: str, options: Options) -> None:
+    if options.json:
         output.emit_json({"source": source, **line})
     else:
-        output.out.print(line["line"], markup=False)
+        output.line(line["line"])

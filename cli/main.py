@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from cli import database, deployments, events, exits, output, projects, serve
 from cli.client import ApiProblem
-from cli.common import Common
 from cli.deployments import deploy
 from cli.exits import Exit
 from cli.logs import logs
+from cli.options import Flag, Json, Options
 from zeitwork import __version__
 from zeitwork.errors import ZeitworkError
 
@@ -37,12 +38,10 @@ async def up(
     *,
     data: Annotated[Path | None, Parameter(help="Where everything is kept.")] = None,
     example: Annotated[
-        bool, Parameter(negative="", help="Deploy the bundled example and print its URL.")
+        bool, Flag, Parameter(help="Deploy the bundled example and print its URL.")
     ] = False,
-    verbose: Annotated[
-        bool, Parameter(alias="-v", negative="", help="Print the services' logs.")
-    ] = False,
-    json: Annotated[bool, Parameter(negative="", help="Print one JSON object when ready.")] = False,
+    verbose: Annotated[bool, Flag, Parameter(alias="-v", help="Print the services' logs.")] = False,
+    json: Json = False,
 ) -> int:
     """Start the whole platform on this machine, until Ctrl-C."""
     from cli.up import UpOptions
@@ -52,33 +51,63 @@ async def up(
 
 
 @app.command
-async def doctor(*, common: Common = Common()) -> int:  # noqa: B008 - frozen
+async def doctor(*, options: Options = Options()) -> int:  # noqa: B008 - frozen
     """Say what this machine has, what is missing, and what to do."""
     from cli.doctor import examine
 
-    return await examine(common)
+    return await examine(options)
 
 
 def main() -> None:
     """The console script."""
+    # What a command printed last may still be on its way when the reader has gone.
     try:
-        app()
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = Exit.PIPE_CLOSED
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command that the arguments name; its exit code."""
+    try:
+        return _code(app(exit_on_error=False, print_error=not _wants_json(), result_action=_same))
+    except CycloptsError as error:
+        if _wants_json():
+            _complain("usage", str(error), None)
+        return Exit.USAGE
     except ApiProblem as problem:
         _complain(problem.code, str(problem), problem.document.get("trace_id"))
-        sys.exit(exits.of(problem))
+        return exits.of(problem)
     except ZeitworkError as error:
         _complain(error.code, error.message, None)
-        sys.exit(exits.of(error))
+        return exits.of(error)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        sys.exit(Exit.INTERRUPTED)
+        return Exit.INTERRUPTED
+
+
+def _wants_json() -> bool:
+    return "--json" in sys.argv
+
+
+def _same(result: object) -> object:
+    return result
+
+
+def _code(result: object) -> int:
+    """`--help` and `--version` have no result."""
+    return result if isinstance(result, int) else Exit.OK
 
 
 def _complain(code: str, message: str, trace_id: str | None) -> None:
-    if "--json" in sys.argv:
-        output.err.print_json(data={"code": code, "detail": message, "trace_id": trace_id})
+    if _wants_json():
+        said = {"code": code, "detail": message, "trace_id": trace_id}
+        output.err.print_json(data=said, indent=None)
         return
     output.err.print(f"[red]error[/red] \\[{code}] ", end="")
-    output.err.print(message, markup=False)
+    output.err.print(output.text(message))
     if trace_id is not None:
         output.err.print(f"trace {trace_id}", style="dim")
 

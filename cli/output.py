@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,11 +12,30 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+from typing_extensions import override
 
 from zeitwork import clock
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False)
+# Wide enough for every table, so that lines in a pipe are whole.
+_PIPE_COLUMNS = 1000
+# What a repository or an application prints reaches a person's terminal: colours pass, what moves
+# the cursor, sets titles or talks to the terminal does not.
+_SEQUENCE = re.compile(r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\)?|\[[0-?]*[ -/]*[@-~]|[ -/]*[0-~])")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]|\x1b(?!\[[0-9;]*m)")
+
+
+class _Console(Console):
+    """Leaves it to cli/main.py what a reader who went away means."""
+
+    @override
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+out = _Console(highlight=False, soft_wrap=True)
+err = _Console(stderr=True, highlight=False)
 
 _STYLES = {
     "active": "green", "ready": "green", "succeeded": "green",
@@ -31,7 +51,18 @@ def emit_json(value: Any) -> None:
     sys.stdout.flush()
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) -> None:
+def text(value: str) -> Text:
+    """Foreign text as it is, without what would act on the terminal."""
+    harmless = _SEQUENCE.sub(lambda match: match[0] if _COLOUR.fullmatch(match[0]) else "", value)
+    return Text.from_ansi(_CONTROL.sub("", harmless))
+
+
+def line(value: str) -> None:
+    """One line of foreign text."""
+    out.print(text(value))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, empty: str) -> None:
     """Columns that fit the terminal; `empty` says what to do when there are no rows."""
     if not rows:
         err.print(empty)
@@ -40,22 +71,21 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, empty: str) 
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
-        shown.add_row(*row)
-    out.print(shown)
+        shown.add_row(*(_shown(cell) for cell in row))
+    out.print(shown, width=None if out.is_terminal else _PIPE_COLUMNS)
 
 
-def facts(pairs: Mapping[str, str | None]) -> None:
+def facts(pairs: Mapping[str, str | Text | None]) -> None:
     """Name and value, a line each; absent ones are left out."""
     width = max(len(name) for name in pairs)
     for name, value in pairs.items():
         if value is not None:
-            out.print(f"[bold]{name.ljust(width)}[/bold]  {value}")
+            out.print(Text.assemble((name.ljust(width), "bold"), "  ", _shown(value)))
 
 
-def state(value: str) -> str:
+def state(value: str) -> Text:
     """A state in its colour; the word itself says it too."""
-    style = _STYLES.get(value)
-    return f"[{style}]{value}[/{style}]" if style else value
+    return Text(value, _STYLES.get(value, ""))
 
 
 def age(moment: str | None) -> str:
@@ -78,6 +108,10 @@ def progress(text: str) -> Iterator[Any]:
     else:
         err.print(text)
         yield _Plain()
+
+
+def _shown(value: str | Text) -> Text:
+    return text(value) if isinstance(value, str) else value
 
 
 class _Plain:

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from cli import output
 from cli.client import ApiProblem, Client, connect
-from cli.common import Common
+from cli.options import Options
 
 app = App(name="projects", help="Projects: create, list, show.")
 _DEFAULT_ORGANISATION = "default"
@@ -17,7 +17,8 @@ _CONFLICT = 409
 
 @app.command
 async def create(
-    slug: str,
+    slug: Annotated[str, Parameter(help="Its name, also in its URL.")],
+    /,
     *,
     repo: Annotated[str | None, Parameter(help="GitHub repository, owner/name.")] = None,
     clone_url: Annotated[str | None, Parameter(help="Any URL that git understands.")] = None,
@@ -27,10 +28,10 @@ async def create(
     organisation: Annotated[str, Parameter(help="Made when it does not exist.")] = (
         _DEFAULT_ORGANISATION
     ),
-    common: Common = Common(),  # noqa: B008 - frozen
+    options: Options = Options(),  # noqa: B008 - frozen
 ) -> int:
-    """Create a project; it serves at SLUG.localhost once deployed."""
-    async with connect(common.data) as client:
+    """Create a project; it serves at SLUG and the base domain once deployed."""
+    async with connect(options) as client:
         await ensure_organisation(client, organisation)
         project = await client.post(
             "/projects",
@@ -44,16 +45,16 @@ async def create(
                 "health_path": health_path,
             },
         )
-    _print(project, common)
+    _print(project, options)
     return 0
 
 
 @app.command(name="list")
-async def list_(*, common: Common = Common()) -> int:  # noqa: B008 - frozen
+async def list_(*, options: Options = Options()) -> int:  # noqa: B008 - frozen
     """List the projects."""
-    async with connect(common.data) as client:
+    async with connect(options) as client:
         found = await client.pages("/projects", "after")
-    if common.json:
+    if options.json:
         output.emit_json(found)
         return 0
     output.table(
@@ -73,11 +74,16 @@ async def list_(*, common: Common = Common()) -> int:  # noqa: B008 - frozen
 
 
 @app.command
-async def show(project: str, *, common: Common = Common()) -> int:  # noqa: B008 - frozen
-    """Show a project, by slug or id."""
-    async with connect(common.data) as client:
+async def show(
+    project: Annotated[str, Parameter(help="Slug or id.")],
+    /,
+    *,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> int:
+    """Show a project."""
+    async with connect(options) as client:
         found = await client.get(f"/projects/{project}")
-    _print(found, common)
+    _print(found, options)
     return 0
 
 
@@ -90,8 +96,8 @@ async def ensure_organisation(client: Client, slug: str) -> None:
             raise
 
 
-def _print(project: dict[str, Any], common: Common) -> None:
-    if common.json:
+def _print(project: dict[str, Any], options: Options) -> None:
+    if options.json:
         output.emit_json(project)
         return
     output.facts(

@@ -7,14 +7,14 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from cli import output
+from cli import output, topology
 from cli.client import connect
 from cli.exits import Exit
-from cli.options import Json, Options
-from zeitwork import config
+from cli.options import Options
 from zeitwork.errors import Unavailable
 
-app = App(name="events", help="Events: list, tail; make the streams.")
+app = App(name="events", help="Events: list, tail; streams and durables.")
+app.command(topology.app)
 
 
 @app.command(name="list")
@@ -36,20 +36,6 @@ async def list_(
     else:
         for event in found["items"]:
             _print(event)
-    return Exit.OK
-
-
-@app.command
-async def provision(*, json: Json = False) -> int:
-    """Make the streams and consumers of ZEITWORK_NATS_URL what this version needs."""
-    from events.topology import provision_url
-
-    changes = await provision_url(config.load().nats_url.get_secret_value())
-    if json:
-        output.emit_json({"changes": changes})
-    else:
-        for change in changes:
-            output.line(change)
     return Exit.OK
 
 

@@ -43,7 +43,9 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
         database,
         bus,
         cache,
-        ConsumerRuntime(settings.nats_url, bindings(wiring, groups)),
+        ConsumerRuntime(
+            settings.nats_url, bindings(wiring, groups), replicas=settings.nats_replicas
+        ),
         *_watchers(bus, work, groups),
     ]
     supervisor = Supervisor(services)

@@ -228,7 +228,7 @@ async def connect(url: str, *, name: str) -> Client:
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await client.connect(
-                url,
+                servers(url),
                 name=f"zeitwork-{name}",
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=_RECONNECT_SECONDS,
@@ -241,11 +241,14 @@ async def connect(url: str, *, name: str) -> Client:
             )
     except (TimeoutError, OSError, nats.errors.Error) as error:
         await disconnect(client)
-        address = urlsplit(url)
-        raise BrokerUnavailable(
-            f"NATS at {address.hostname}:{address.port} does not answer"
-        ) from error
+        where = ", ".join(urlsplit(server).netloc.rpartition("@")[2] for server in servers(url))
+        raise BrokerUnavailable(f"NATS at {where} does not answer") from error
     return client
+
+
+def servers(url: str) -> list[str]:
+    """The servers of a cluster, separated by commas in one URL setting."""
+    return [server.strip() for server in url.split(",")]
 
 
 async def disconnect(client: Client) -> None:

@@ -15,16 +15,20 @@ from typing import Any
 import nats.errors
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from faststream.nats.security import NatsSecurity, NatsToken
+from faststream.security import SASLPlaintext
 from nats.aio.client import Client
 from pydantic import SecretStr
+from typing_extensions import override
 
 from consumers.binding import Bound
 from consumers.deferrals import Deferrals
 from consumers.middleware import Settle, Settler
-from events import drift
+from events import drift, nats_url
 from events.guard import Guard
-from events.nats_bus import NatsBus, disconnect, servers
+from events.nats_bus import NatsBus, disconnect
 from events.nats_delivery import NatsDelivery
+from events.nats_url import Endpoint
 from zeitwork import logs
 from zeitwork.errors import BrokerUnavailable
 from zeitwork.service import cancel, spawn
@@ -103,8 +107,10 @@ class ConsumerRuntime:
         await self._bus.stop()
 
     def _assembled(self) -> NatsBroker:
-        broker = NatsBroker(
-            servers(self._url),
+        endpoint = nats_url.parse(self._url)
+        broker = _Broker(
+            list(endpoint.servers),
+            security=_security(endpoint),
             name="zeitwork-consumers",
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
@@ -121,6 +127,29 @@ class ConsumerRuntime:
             for _ in range(binding.concurrency):
                 _subscribe(broker, binding)
         return broker
+
+
+class _Broker(NatsBroker):
+    """Goes on reconnecting whatever a server answers.
+
+    FastStream raises from nats-py's error callback when a server refuses the credentials or has too
+    many connections; that ends the task that reconnects, and the process stays deaf for good.
+    """
+
+    @override
+    def _log_connection_broken(self, error_cb: Any = None) -> Any:
+        async def note(error: Exception) -> None:
+            _log.debug("bus error", connection="consumers", error=str(error))
+
+        return note
+
+
+def _security(endpoint: Endpoint) -> NatsSecurity | SASLPlaintext | None:
+    if endpoint.token is not None:
+        return NatsToken(endpoint.token)
+    if endpoint.user is not None:
+        return SASLPlaintext(username=endpoint.user, password=endpoint.password or "")
+    return None
 
 
 class _FrameworkLog:

@@ -12,7 +12,6 @@ import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from urllib.parse import urlsplit
 
 import nats.errors
 import nats.js.errors
@@ -22,6 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.api import Header
 from pydantic import SecretStr
 
+from events import nats_url
 from events.bus import Message, Stored, StreamFull, addressed
 from events.nats_follower import Follower
 from events.streams import Stream
@@ -210,8 +210,10 @@ async def connect(url: str, *, name: str) -> Client:
 
     Raises:
         BrokerUnavailable: no server answered within 5 s.
+        InvalidSettings: `url` cannot be read.
     """
     client = Client()
+    endpoint = nats_url.parse(url)
 
     async def failed(error: Exception) -> None:
         # While the server is away every attempt ends here; the loss itself was a warning.
@@ -228,7 +230,10 @@ async def connect(url: str, *, name: str) -> Client:
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await client.connect(
-                servers(url),
+                list(endpoint.servers),
+                token=endpoint.token,
+                user=endpoint.user,
+                password=endpoint.password,
                 name=f"zeitwork-{name}",
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=_RECONNECT_SECONDS,
@@ -241,14 +246,8 @@ async def connect(url: str, *, name: str) -> Client:
             )
     except (TimeoutError, OSError, nats.errors.Error) as error:
         await disconnect(client)
-        where = ", ".join(urlsplit(server).netloc.rpartition("@")[2] for server in servers(url))
-        raise BrokerUnavailable(f"NATS at {where} does not answer") from error
+        raise BrokerUnavailable(f"NATS at {endpoint} does not answer") from error
     return client
-
-
-def servers(url: str) -> list[str]:
-    """The servers of a cluster, separated by commas in one URL setting."""
-    return [server.strip() for server in url.split(",")]
 
 
 async def disconnect(client: Client) -> None:

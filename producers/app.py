@@ -7,8 +7,7 @@ from aiohttp import web
 from db.engine import Database
 from db.leased import LeasedLoop
 from db.session import UnitOfWork
-from events import durability, subjects
-from events.guard import Guard
+from events import subjects
 from events.nats_bus import NatsBus
 from producers.api import middleware
 from producers.api.call import Deps
@@ -84,18 +83,10 @@ async def run(settings: Settings) -> int:
         holder=ids.new_uuid(),
         interval=_HOUSEKEEPING_SECONDS,
     )
-    services: list[Service] = [
-        database,
-        bus,
-        Guard(bus, replicas=settings.nats_replicas),
-        Relay(bus, work),
-        housekeeping,
-        ApiServer(deps),
-    ]
+    services: list[Service] = [database, bus, Relay(bus, work), housekeeping, ApiServer(deps)]
     supervisor = Supervisor(services)
     ops = OpsServer(host=settings.api.ops_host, port=settings.api.ops_port, ready=supervisor.ready)
     services.insert(0, ops)
-    await durability.warn(settings.nats_monitor_url)
     return await supervisor.run()
 
 

@@ -44,7 +44,9 @@ async def provision(*, json: Json = False) -> int:
     """Make the streams and consumers of ZEITWORK_NATS_URL what this version needs."""
     from events.topology import provision_url
 
-    changes = await provision_url(config.load().nats_url.get_secret_value())
+    url = config.load().nats_url.get_secret_value()
+    with output.progress("Looking at the streams …"):
+        changes = await provision_url(url)
     if json:
         output.emit_json({"changes": changes})
     else:
@@ -57,7 +59,7 @@ async def provision(*, json: Json = False) -> int:
 async def tail(*, options: Options = Options()) -> int:  # noqa: B008 - frozen
     """Print events as they happen, until Ctrl-C."""
     async with connect(options) as client, client.events("/events/stream") as events:
-        output.err.print("Waiting for events (Ctrl-C ends) …")
+        output.notes.print("Waiting for events (Ctrl-C ends) …")
         async for event in events:
             if options.json:
                 output.emit_json(event.data)

@@ -43,7 +43,7 @@ async def list_(
 async def tail(*, options: Options = Options()) -> int:  # noqa: B008 - frozen
     """Print events as they happen, until Ctrl-C."""
     async with connect(options) as client, client.events("/events/stream") as events:
-        output.err.print("Waiting for events (Ctrl-C ends) …")
+        output.notes.print("Waiting for events (Ctrl-C ends) …")
         async for event in events:
             if options.json:
                 output.emit_json(event.data)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import SecretStr
+
 from zeitwork import logs, outbound
 from zeitwork.errors import BrokerUnavailable
 
@@ -33,7 +35,7 @@ async def why_not_durable(monitor_url: str) -> str | None:
         ):
             facts: dict[str, Any] = await answer.json()
     except (outbound.ClientError, TimeoutError, ValueError) as error:
-        raise BrokerUnavailable(f"NATS' monitoring at {monitor_url} does not answer") from error
+        raise BrokerUnavailable("NATS' monitoring port does not answer") from error
     config = (facts.get("jetstream") or {}).get("config")
     if not config:
         return "JetStream is off on this server"
@@ -43,13 +45,13 @@ async def why_not_durable(monitor_url: str) -> str | None:
     return f"the server fsyncs every {seconds:g} s only: {_ADVICE}"
 
 
-async def warn(monitor_url: str | None) -> None:
+async def warn(monitor_url: SecretStr | None) -> None:
     """Say at start what is known about the server's durability."""
     if monitor_url is None:
         _log.info("broker durability unchecked", setting="ZEITWORK_NATS_MONITOR_URL")
         return
     try:
-        reason = await why_not_durable(monitor_url)
+        reason = await why_not_durable(monitor_url.get_secret_value())
     except BrokerUnavailable as error:
         _log.warning("broker durability unknown", detail=error.message)
         return

@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     nats_url: SecretStr = Field(
         SecretStr("nats://127.0.0.1:4222"), description="several servers separated by commas"
     )
-    nats_monitor_url: str | None = Field(
+    nats_monitor_url: SecretStr | None = Field(
         None, description="its monitoring port: durability is checked there at start"
     )
     nats_replicas: Literal[1, 3, 5] = Field(1, description="servers that hold each stream")

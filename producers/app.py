@@ -7,7 +7,8 @@ from aiohttp import web
 from db.engine import Database
 from db.leased import LeasedLoop
 from db.session import UnitOfWork
-from events import subjects
+from events import durability, subjects
+from events.guard import Guard
 from events.nats_bus import NatsBus
 from producers.api import middleware
 from producers.api.call import Deps
@@ -90,10 +91,19 @@ async def run(settings: Settings) -> int:
     )
     relay = Relay(bus, work)
     measuring = Loop("outbox-depth", relay.measure, interval=_MEASURING_SECONDS)
-    services: list[Service] = [database, bus, relay, measuring, housekeeping, ApiServer(deps)]
+    services: list[Service] = [
+        database,
+        bus,
+        Guard(bus, replicas=settings.nats_replicas),
+        relay,
+        measuring,
+        housekeeping,
+        ApiServer(deps),
+    ]
     supervisor = Supervisor(services)
     ops = OpsServer(host=settings.api.ops_host, port=settings.api.ops_port, ready=supervisor.ready)
     services.insert(0, ops)
+    await durability.warn(settings.nats_monitor_url)
     return await supervisor.run()
 
 

@@ -29,7 +29,7 @@ def files(root: Path) -> Iterator[Path]:
             continue
         if path.is_dir() and not path.is_symlink():
             yield from files(path)
-        elif path.is_file() and path.name != ".env":
+        elif path.is_file() and path.name not in {".env", ".git"}:  # .git is a file in a worktree
             yield path
 
 

@@ -7,14 +7,15 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from cli import output
+from cli import dead_letters, output
 from cli.client import connect
 from cli.exits import Exit
 from cli.options import Json, Options
 from zeitwork import config
 from zeitwork.errors import Unavailable
 
-app = App(name="events", help="Events: list, tail; make the streams.")
+app = App(name="events", help="Events: list, tail, dead letters; make the streams.")
+app.command(dead_letters.app)
 
 
 @app.command(name="list")

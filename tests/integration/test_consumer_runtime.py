@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from cli.embedded.nats import NatsServer
+from consumers.binding import Binding, Handler
 from consumers.outcomes import Done, Drop, Later, Outcome
-from consumers.runtime import Binding, ConsumerRuntime, Handler
+from consumers.runtime import ConsumerRuntime
 from events import builds, subjects
 from events.bus import Message, Stored
 from events.envelope import Envelope, unwrap, wrap

@@ -15,6 +15,8 @@ _NOT_IN_A_TOKEN = re.compile(r"[^A-Za-z0-9_-]+")
 # What a client can send (RFC 9110 tokens). The server takes anything from whoever speaks its
 # protocol, and a letter that cannot be sent would leave its message unburied.
 _SENDABLE = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# A client takes a message with this header for a refusal by the server, and never hands it on.
+_MISTAKEN = "status"
 
 
 def dead_letter(message: Delivery, *, attempt: int, code: str, detail: str) -> Message:
@@ -55,7 +57,7 @@ def _letter(data: bytes, headers: Mapping[str, str], about: Mapping[str, str]) -
     kept = {
         name: value
         for name, value in headers.items()
-        if _SENDABLE.fullmatch(name) and name.lower() not in about
+        if _SENDABLE.fullmatch(name) and name.lower() not in {*about, _MISTAKEN}
     }
     stream, durable, reason = (
         _NOT_IN_A_TOKEN.sub("-", about[name])

@@ -35,7 +35,8 @@ def read(delivery: Delivery) -> NewDeadLetter:
     but is seen.
     """
     headers = {_text(name).lower(): _text(value) for name, value in delivery.headers.items()}
-    tokens = delivery.subject.split(".")
+    subject = _text(delivery.subject)
+    tokens = subject.split(".")
     stream, durable = _name(headers.get("zw-stream")), _name(headers.get("zw-durable"))
     sequence = _number(headers.get("zw-sequence"), most=_MAX_BIGINT)
     if stream is None or durable is None or sequence is None:
@@ -47,7 +48,7 @@ def read(delivery: Delivery) -> NewDeadLetter:
         stream=stream,
         durable=durable,
         sequence=sequence,
-        subject=(headers.get("zw-subject") or delivery.subject)[:_SUBJECT],
+        subject=(headers.get("zw-subject") or subject)[:_SUBJECT],
         event_id=_id(ids.Prefix.EVENT, headers.get("ce-id")),
         event_type=_name(type_),
         correlation_id=_name(headers.get("ce-correlationid")),

@@ -72,7 +72,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, empty
         shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(_shown(cell) for cell in row))
-    out.print(shown, width=None if out.is_terminal else _PIPE_COLUMNS)
+    if not out.is_terminal:
+        out.width = _PIPE_COLUMNS  # `print` takes the smaller of its own width and this one
+    out.print(shown)
 
 
 def facts(pairs: Mapping[str, str | Text | None]) -> None:

@@ -142,7 +142,7 @@ async def dead_letters_open(session: AsyncSession) -> dict[str, int]:
         .where(DeadLetter.state == DeadLetterState.OPEN)
         .group_by(DeadLetter.durable)
     )
-    return dict((await session.execute(query)).tuples().all())
+    return dict((await session.execute(query)).all())
 
 
 async def dead_letters_purge(session: AsyncSession, before: datetime) -> None:

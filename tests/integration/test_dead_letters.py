@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -37,7 +36,7 @@ from producers.relay import Relay
 from tests.support.api import Api, assert_problem, dependencies, serving
 from tests.support.eventually import eventually
 from tests.support.factories import events_of, every
-from tests.support.hanging_consumer import SHORT_LIVED
+from tests.support.hanging_consumer import SHORT_LIVED, kill_when_begun
 from tests.support.servers import ServerHost, free_port
 from zeitwork.errors import Unavailable
 
@@ -301,7 +300,7 @@ async def test_a_job_that_kills_its_process_is_buried_and_can_be_redriven(world:
     async with world.work.transaction() as tx:
         said = tx.emit(requested, subject="bld")
     for _ in range(SHORT_LIVED.max_deliver):
-        await _kill_when_begun(world.url)
+        await kill_when_begun(world.url)
     async with world.consuming():
         (letter,) = await world.letters()
         assert (letter.error_code, letter.attempts) == ("max_deliveries", 2)
@@ -377,20 +376,6 @@ async def test_what_no_durable_takes_stays_open(world: World) -> None:
     assert_problem(refused, 409, "not_redrivable")
     shown = await world.api.get(f"/dead-letters/{row.id}")
     assert (shown.json["state"], shown.json["decided_by"]) == ("open", None)
-
-
-async def _kill_when_begun(url: str) -> None:
-    """Run a consumer process until its handler has begun; then kill -9."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.support.hanging_consumer", url, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    try:
-        line = await asyncio.wait_for(process.stdout.readline(), 30)
-        assert line.startswith(b"begun")
-    finally:
-        process.kill()
-        await process.wait()
 
 
 async def _publish_by_hand(url: str, subject: str) -> None:

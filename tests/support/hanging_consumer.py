@@ -38,6 +38,20 @@ SHORT_LIVED = ShortLived(
 )
 
 
+async def kill_when_begun(url: str) -> None:
+    """Run a consumer process until its handler has begun; then kill -9."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.support.hanging_consumer", url, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        assert line.startswith(b"begun")
+    finally:
+        process.kill()
+        await process.wait()
+
+
 async def main(url: str) -> None:
     runtime = ConsumerRuntime(url, [Binding(SHORT_LIVED, {BuildRequested: _hang})])
     await runtime.start()

@@ -113,6 +113,12 @@ def redrive(durable: str) -> str:
     return f"zw.redrive.{durable}.>"
 
 
+def redriven(durable: str, original: str) -> str:
+    """The subject on which only `durable` gets a message again that first came on `original`."""
+    own = redrive(durable).removesuffix(">")
+    return own + original.removeprefix(own).removeprefix("zw.")
+
+
 def dead_letter(stream: str, durable: str, reason: str) -> str:
     return f"zw.dlq.{stream}.{durable}.{reason}"
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from typing_extensions import override
 
 from consumers.nodes.liveness import SUSPECT_AFTER_SECONDS, Seen, verdicts
-from db.models import Node
+from db.models import Deployment, Node
 from db.queries.instances import instance_emit, instances_stranded
 from db.queries.nodes import node_lock, nodes_all
 from db.session import Transaction, UnitOfWork
@@ -17,7 +17,7 @@ from events.bus import Bus
 from events.instances import InstanceLost
 from events.nodes import Heartbeat, NodeLost, NodeReady, NodeSuspect
 from events.states import InstanceState, NodeState
-from zeitwork import clock, logs
+from zeitwork import clock, context, logs
 from zeitwork.errors import ZeitworkError
 from zeitwork.service import Worker
 
@@ -119,12 +119,15 @@ async def _evict(tx: Transaction) -> None:
     for instance in await instances_stranded(tx.session):
         instance.state = InstanceState.LOST
         instance.stopped_at = clock.now()
-        instance_emit(
-            tx,
-            instance,
-            InstanceLost(
-                instance_id=instance.id,
-                deployment_id=instance.deployment_id,
-                environment_id=instance.environment_id,
-            ),
-        )
+        deployment = await tx.session.get_one(Deployment, instance.deployment_id)
+        # What follows belongs to the deployment's timeline, replacement and routes included.
+        with context.bind(correlation_id=deployment.correlation_id):
+            instance_emit(
+                tx,
+                instance,
+                InstanceLost(
+                    instance_id=instance.id,
+                    deployment_id=instance.deployment_id,
+                    environment_id=instance.environment_id,
+                ),
+            )

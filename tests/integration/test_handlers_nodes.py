@@ -220,6 +220,10 @@ async def test_the_instances_of_a_lost_node_are_replaced_elsewhere(
     assert await unfinished(work.database) == []
     deployment = await fetch(work, Deployment, version.deployment.id)
     assert deployment.state is DeploymentState.ACTIVE
+    lost = await events_of(work.database, type_="instance.lost")
+    created = await events_of(work.database, type_="instance.created")
+    timelines = {row.correlation_id for row in (*lost, created[-1])}
+    assert timelines == {deployment.correlation_id}
 
 
 async def test_what_is_placed_on_a_node_while_it_is_given_up_is_evicted_too(

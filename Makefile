@@ -29,6 +29,7 @@ format: $(VENV)/.dev ## put the code into shape
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev ## measure push to live URL, start and memory; prints figures, asserts nothing
+	$(BIN)/python -m tests.benchmarks.first_run
 	$(BIN)/python -m tests.benchmarks.push_to_live $(ARGS)
 
 lock: $(VENV)/.dev ## renew the lock files after a change of pyproject.toml

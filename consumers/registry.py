@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from consumers.binding import Binding
-from consumers.builds.handler import Builder
 from consumers.deployments import handler as deployments
 from consumers.github import handler as github
 from consumers.handling import FactHandler, once
 from consumers.instances import handler as instances
+from consumers.operations.handler import Operator
+from consumers.outcomes import Outcome
 from consumers.routing import caching
 from consumers.routing import handler as routing
 from consumers.scheduling import handler as scheduling
@@ -21,22 +22,37 @@ from events import deployments as deployment_facts
 from events import github as github_facts
 from events import instances as instance_facts
 from events import nodes as node_facts
+from events import operations as operation_facts
 from events import projects as project_facts
 from events import routes as route_facts
+from events.bus import Bus
+from events.envelope import Envelope
 from events.event import Event
 from events.streams import Durable
 from zeitwork.cache import Cache
 
 
+class Builds(Protocol):
+    """See `consumers.builds.handler.Builder`."""
+
+    async def build_requested(self, envelope: Envelope) -> Outcome: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What handlers need from outside."""
+    """What handlers need from outside.
+
+    Attributes:
+        inbox_suffix: makes each consumer's name in the inbox another, for a replay.
+    """
 
     work: UnitOfWork
-    builder: Builder
+    bus: Bus
+    builder: Builds
     build_slots: int
     drain_seconds: float
     cache: Cache
+    inbox_suffix: str = ""
 
 
 GROUPS = (
@@ -44,6 +60,7 @@ GROUPS = (
     "deployments",
     "github",
     "instances",
+    "operations",
     "route-cache",
     "routing",
     "scheduling",
@@ -74,6 +91,11 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Binding]:
             wiring,
             streams.INSTANCES,
             {instance_facts.InstanceReported: instances.instance_reported},
+        ),
+        "operations": Binding(
+            streams.OPERATIONS,
+            {operation_facts.OperationRequested: _operator(wiring).operation_requested},
+            concurrency=2,
         ),
         "route-cache": Binding(
             streams.ROUTE_CACHE, {route_facts.RouteChanged: caching.copy_to(wiring.cache)}
@@ -114,5 +136,15 @@ def _facts(
 ) -> Binding:
     return Binding(
         durable,
-        {event: once(wiring.work, durable.name, handler) for event, handler in handlers.items()},
+        {
+            event: once(wiring.work, durable.name + wiring.inbox_suffix, handler)
+            for event, handler in handlers.items()
+        },
     )
+
+
+def _operator(wiring: Wiring) -> Operator:
+    # A replay runs the handlers of this table, so its module needs this one first.
+    from consumers.operations.registry import runners
+
+    return Operator(wiring.work, runners(wiring))

@@ -193,9 +193,11 @@ class Conveyor:
     """Hands each stored event to every handler of its type, as relay and runtime would."""
 
     def __init__(self, work: UnitOfWork, *, groups: Sequence[str] = FACT_GROUPS) -> None:
-        builder = Builder(work=work, bus=MemoryBus(), pipeline=cast("Any", None))
+        bus = MemoryBus()
+        builder = Builder(work=work, bus=bus, pipeline=cast("Any", None))
         wiring = Wiring(
             work=work,
+            bus=bus,
             builder=builder,
             build_slots=1,
             drain_seconds=5.0,

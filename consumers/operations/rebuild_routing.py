@@ -51,12 +51,7 @@ class RoutingRebuilder:
         for host in [*found.added, *found.changed]:
             async with self._work.transaction() as tx:
                 told = await routes_told(tx.session, [environments[host]])
-                await settle(
-                    tx,
-                    environments[host],
-                    drain=self._drain,
-                    told=told.get(environments[host], 0),
-                )
+                await settle(tx, environments[host], drain=self._drain, told=told.get(host, 0))
         for host in found.removed:
             async with self._work.transaction() as tx:
                 await _remove(tx, host)
@@ -75,7 +70,7 @@ class RoutingRebuilder:
 
 async def _difference(session: AsyncSession, sources: Sequence[RouteSource]) -> Difference:
     told = await routes_told(session, [source.environment.id for source in sources])
-    wanted = [_wanted(source, told.get(source.environment.id, 0)) for source in sources]
+    wanted = [_wanted(source, told.get(source.environment.host, 0)) for source in sources]
     present = [
         Row(
             host=row.host,

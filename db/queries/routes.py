@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import Deployment, Environment, EventLog, Instance, RoutingCache
@@ -95,14 +95,16 @@ async def route_sources(session: AsyncSession) -> Sequence[RouteSource]:
 
 
 async def routes_told(session: AsyncSession, environment_ids: Sequence[str]) -> dict[str, int]:
-    """The newest version that was ever told of each environment's route, as far as the log goes."""
+    """The newest version that was told of each of these environments' hosts, as the log has it."""
     types = [RouteChanged.event_type, RouteRemoved.event_type]
+    said = func.convert_from(EventLog.payload, "UTF8").cast(JSONB)
+    host = func.coalesce(said["host"].astext, said["route"]["host"].astext)
     query = (
-        select(EventLog.aggregate_id, func.max(EventLog.aggregate_version))
+        select(host, func.max(EventLog.aggregate_version))
         .where(EventLog.aggregate_id.in_(environment_ids), EventLog.type.in_(types))
-        .group_by(EventLog.aggregate_id)
+        .group_by(host)
     )
-    return dict((await session.execute(query)).tuples().all())
+    return {row[0]: row[1] for row in await session.execute(query)}
 
 
 async def routes_all(session: AsyncSession) -> Sequence[Route]:

@@ -133,10 +133,14 @@ async def test_a_broken_rule_shows_as_it_would_for_real(
     work: UnitOfWork, rehearsal: Rehearsal, site: Site
 ) -> None:
     other = await add_site(work, organisation_id=site.organisation_id)
-    with pytest.raises(Conflict):
+
+    async def take_a_taken_slug() -> None:
         async with rehearsal.transaction() as tx:
             project = await tx.session.get_one(Project, other.project.id)
             project.slug = site.project.slug
+
+    with pytest.raises(Conflict):
+        await take_a_taken_slug()
     assert (await fetch(work, Project, other.project.id)).slug == other.project.slug
 
 

@@ -14,6 +14,7 @@ from consumers.registry import Wiring, bindings
 from consumers.runtime import ConsumerRuntime
 from db.models import Instance, Operation
 from db.models.base import Base
+from db.queries.github import delivery_insert
 from db.queries.operations import operation_create
 from db.session import UnitOfWork
 from events import subjects
@@ -34,8 +35,10 @@ from tests.support.factories import (
     every,
     fetch,
     finish_build,
+    push,
     report,
 )
+from zeitwork import ids
 from zeitwork.cache import MemoryCache
 
 
@@ -57,6 +60,17 @@ async def emit(work: UnitOfWork, said: Envelope) -> Envelope:
     """Put an event into the log as its producer would."""
     async with work.transaction() as tx:
         return tx.emit(said.data, subject=said.subject)
+
+
+async def deliver_push(work: UnitOfWork) -> str:
+    """A push with its delivery's row, stored and in the log; the delivery's id."""
+    async with work.transaction() as tx:
+        delivery_id = await delivery_insert(
+            tx.session, guid=ids.token(), event="push", action=None, body=b""
+        )
+    assert delivery_id is not None
+    await emit(work, push(delivery_id))
+    return delivery_id
 
 
 class IdleBuilder:

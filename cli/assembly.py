@@ -98,7 +98,10 @@ def environment(
     log_format: str,
 ) -> dict[str, str]:
     """The variables that every service gets on top of ours; unchanged settings are inherited."""
+    monitor = ports.get("nats monitor")
+    watched = {} if monitor is None else {"ZEITWORK_NATS_MONITOR_URL": local_url(_LOCAL, monitor)}
     return {
+        **watched,
         "ZEITWORK_DATA_DIR": str(data_dir),
         "ZEITWORK_LOG_FORMAT": log_format,
         "ZEITWORK_DATABASE_URL": backends.database_url.get_secret_value(),

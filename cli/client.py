@@ -150,8 +150,8 @@ async def _parse_events(content: aiohttp.StreamReader) -> AsyncIterator[ServerEv
 def _failed(base: str, error: Exception) -> ZeitworkError:
     """Our error for one of the HTTP client's."""
     match error:
-        case aiohttp.InvalidURL():
-            return InvalidSettings(f"{base} is not a URL: set ZEITWORK_API_URL.")
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return InvalidSettings(f"{base} is not an HTTP URL: set ZEITWORK_API_URL.")
         case aiohttp.ClientConnectionError() | TimeoutError():
             return Unavailable(f"The API at {base} does not answer. Is `zeitwork up` running?")
         case aiohttp.ClientPayloadError():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cyclopts import App
+from typing import Annotated
+
+from cyclopts import App, Parameter
 
 from cli import output
 from cli.exits import Exit
@@ -13,20 +15,34 @@ app = App(name="database", help="Migrate the schema.")
 
 
 @app.command
-async def upgrade(revision: str = "head", /, *, json: Json = False) -> int:
+async def upgrade(
+    revision: Annotated[str, Parameter(help="Where to; `head` is the newest.")] = "head",
+    /,
+    *,
+    json: Json = False,
+) -> int:
     """Migrate up to a revision (ZEITWORK_DATABASE_URL)."""
     from db import migrate
 
-    await migrate.upgrade(config.load().database_url, revision)
+    url = config.load().database_url
+    with output.progress("Migrating …"):
+        await migrate.upgrade(url, revision)
     return await _report(json=json)
 
 
 @app.command
-async def downgrade(revision: str, /, *, json: Json = False) -> int:
-    """Migrate down to a revision; `base` drops every table."""
+async def downgrade(
+    revision: Annotated[str, Parameter(help="Where to; `base` is the empty database.")],
+    /,
+    *,
+    json: Json = False,
+) -> int:
+    """Migrate down to a revision; what the newer ones added is lost."""
     from db import migrate
 
-    await migrate.downgrade(config.load().database_url, revision)
+    url = config.load().database_url
+    with output.progress("Migrating …"):
+        await migrate.downgrade(url, revision)
     return await _report(json=json)
 
 

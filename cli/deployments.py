@@ -26,7 +26,9 @@ async def deploy(
     project: Annotated[str, Parameter(help="Slug or id.")],
     /,
     *,
-    commit: Annotated[str | None, Parameter(help="Full SHA; default: HEAD of --source.")] = None,
+    commit: Annotated[
+        str | None, Parameter(help="Full SHA; default: HEAD of --source or of this directory.")
+    ] = None,
     source: Annotated[
         Path | None, Parameter(help="Local repository to deploy from; default: the project's own.")
     ] = None,

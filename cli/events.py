@@ -6,22 +6,22 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from cli import output, rebuild
+from cli import output, rebuild, topology
 from cli.client import connect
 from cli.event_lines import event_line
 from cli.exits import Exit
-from cli.options import Json, Options
+from cli.options import Options
 from cli.rebuild import refill
 from cli.replay import replay
 from cli.timeline import timeline
-from zeitwork import config
 from zeitwork.errors import Unavailable
 
-app = App(name="events", help="Events: list, tail, replay, timeline; make the streams.")
+app = App(name="events", help="Events: list, tail, replay, timeline; streams and durables.")
 app.command(rebuild.app)
 app.command(refill)
 app.command(replay)
 app.command(timeline)
+app.command(topology.app)
 
 
 @app.command(name="list")
@@ -47,24 +47,10 @@ async def list_(
 
 
 @app.command
-async def provision(*, json: Json = False) -> int:
-    """Make the streams and consumers of ZEITWORK_NATS_URL what this version needs."""
-    from events.topology import provision_url
-
-    changes = await provision_url(config.load().nats_url.get_secret_value())
-    if json:
-        output.emit_json({"changes": changes})
-    else:
-        for change in changes:
-            output.line(change)
-    return Exit.OK
-
-
-@app.command
 async def tail(*, options: Options = Options()) -> int:  # noqa: B008 - frozen
     """Print events as they happen, until Ctrl-C."""
     async with connect(options) as client, client.events("/events/stream") as events:
-        output.err.print("Waiting for events (Ctrl-C ends) …")
+        output.notes.print("Waiting for events (Ctrl-C ends) …")
         async for event in events:
             if options.json:
                 output.emit_json(event.data)

@@ -9,7 +9,7 @@ from zeitwork.errors import ZeitworkError
 
 
 class Exit(IntEnum):
-    """What the process returns; documented in docs/reference/cli.md."""
+    """What the process returns; docs/reference/cli.md explains each."""
 
     OK = 0
     UNEXPECTED = 1

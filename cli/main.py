@@ -14,15 +14,16 @@ from cli import database, deployments, events, exits, output, projects, serve
 from cli.client import ApiProblem
 from cli.deployments import deploy
 from cli.exits import Exit
-from cli.logs import logs
+from cli.logs import logs as logs_command
 from cli.options import Flag, Json, Options
-from zeitwork import __version__
+from zeitwork import __version__, logs
 from zeitwork.errors import ZeitworkError
 
 app = App(
     name="zeitwork",
     help="Push to GitHub, get a live URL.",
     version=f"zeitwork {__version__}",
+    console=output.pages,
 )
 app.command(serve.app)
 app.command(database.app)
@@ -30,7 +31,7 @@ app.command(projects.app)
 app.command(deployments.app)
 app.command(events.app)
 app.command(deploy)
-app.command(logs)
+app.command(logs_command, name="logs")
 
 
 @app.command
@@ -72,6 +73,9 @@ def main() -> None:
 
 def _run() -> int:
     """Run the command that the arguments name; its exit code."""
+    output.notes.quiet = _wants_json()
+    # Commands that run a service configure this anew; the others have nothing to log but trouble.
+    logs.configure(service="cli", level="warning", fmt="auto")
     try:
         return _code(app(exit_on_error=False, print_error=not _wants_json(), result_action=_same))
     except CycloptsError as error:

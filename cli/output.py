@@ -36,6 +36,8 @@ class _Console(Console):
 
 out = _Console(highlight=False, soft_wrap=True)
 err = _Console(stderr=True, highlight=False)
+notes = _Console(stderr=True, highlight=False)  # progress and hints, for people only
+pages = _Console(highlight=False)  # help, which is broken at words
 
 _STYLES = {
     "active": "green", "ready": "green", "succeeded": "green",
@@ -65,14 +67,15 @@ def line(value: str) -> None:
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], *, empty: str) -> None:
     """Columns that fit the terminal; `empty` says what to do when there are no rows."""
     if not rows:
-        err.print(empty)
+        notes.print(empty)
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*(_shown(cell) for cell in row))
-    out.print(shown, width=None if out.is_terminal else _PIPE_COLUMNS)
+    whole = out if out.is_terminal else _Console(highlight=False, width=_PIPE_COLUMNS)
+    whole.print(shown)
 
 
 def facts(pairs: Mapping[str, str | Text | None]) -> None:
@@ -102,11 +105,11 @@ def age(moment: str | None) -> str:
 @contextmanager
 def progress(text: str) -> Iterator[Any]:
     """A spinner on stderr while something takes time; a plain line where there is no terminal."""
-    if err.is_terminal:
-        with err.status(text) as status:
+    if notes.is_terminal:
+        with notes.status(text) as status:
             yield status
     else:
-        err.print(text)
+        notes.print(text)
         yield _Plain()
 
 
@@ -122,5 +125,5 @@ class _Plain:
 
     def update(self, text: str) -> None:
         if text != self._last:
-            err.print(text)
+            notes.print(text)
             self._last = text

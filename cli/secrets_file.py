@@ -33,6 +33,8 @@ def ensure(path: Path) -> Secrets:
         kept = {}
     except (OSError, ValueError) as error:
         raise InvalidSettings(f"{path} cannot be read; repair it, or remove it") from error
+    if not isinstance(kept, dict) or not all(isinstance(value, str) for value in kept.values()):
+        raise InvalidSettings(f"{path} does not hold secrets by name; repair it, or remove it")
     secrets = Secrets(**{item.name: kept.get(item.name) or ids.token() for item in fields(Secrets)})
     if asdict(secrets) != kept:
         private_files.write(path, json.dumps(asdict(secrets), indent=2) + "\n")

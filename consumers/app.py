@@ -11,9 +11,10 @@ from consumers.builds.reconciler import BuildReconciler
 from consumers.deployments.reconciler import DeploymentReconciler
 from consumers.nodes.heartbeats import HeartbeatListener, NodeReconciler
 from consumers.operations.reconciler import OperationReconciler
-from consumers.registry import GROUPS, Wiring, bindings
+from consumers.registry import GROUPS, bindings
 from consumers.runtime import ConsumerRuntime
 from consumers.scheduling.handler import PlacementReconciler
+from consumers.wiring import Wiring
 from db.engine import Database
 from db.leased import LeasedLoop
 from db.session import UnitOfWork
@@ -23,6 +24,7 @@ from zeitwork import ids
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.cache import RedisCache
 from zeitwork.config import Settings
+from zeitwork.loops import Loop
 from zeitwork.opsserver import OpsServer
 from zeitwork.service import Service, Supervisor
 
@@ -33,7 +35,8 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     database = Database(settings.database_url, application="consumers", pool_size=10)
     work = UnitOfWork(database, wake=lambda: bus.signal(subjects.WAKE_OUTBOX))
     cache = RedisCache(settings.cache_url)
-    builder = Builder(work=work, bus=bus, pipeline=_pipeline(settings))
+    pipeline = _pipeline(settings)
+    builder = Builder(work=work, bus=bus, pipeline=pipeline)
     wiring = Wiring(
         work=work,
         bus=bus,
@@ -46,9 +49,14 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
         database,
         bus,
         cache,
-        ConsumerRuntime(settings.nats_url, bindings(wiring, groups)),
+        ConsumerRuntime(
+            settings.nats_url, bindings(wiring, groups), replicas=settings.nats_replicas
+        ),
         *_watchers(bus, work, groups),
     ]
+    if "builds" in groups:
+        # What a killed process left is on this machine's disk: every process looks for itself.
+        services.append(Loop("build-sweep", pipeline.sweep, interval=3600, timeout=600))
     supervisor = Supervisor(services)
     ops = OpsServer(
         host=settings.consumers.ops_host,

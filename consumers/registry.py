@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from consumers.binding import Binding
 from consumers.deployments import handler as deployments
@@ -12,11 +11,11 @@ from consumers.github import handler as github
 from consumers.handling import FactHandler, once
 from consumers.instances import handler as instances
 from consumers.operations.handler import Operator
-from consumers.outcomes import Outcome
+from consumers.operations.registry import runners as operation_runners
 from consumers.routing import caching
 from consumers.routing import handler as routing
 from consumers.scheduling import handler as scheduling
-from db.session import UnitOfWork
+from consumers.wiring import Wiring
 from events import builds, streams
 from events import deployments as deployment_facts
 from events import github as github_facts
@@ -25,35 +24,8 @@ from events import nodes as node_facts
 from events import operations as operation_facts
 from events import projects as project_facts
 from events import routes as route_facts
-from events.bus import Bus
-from events.envelope import Envelope
 from events.event import Event
 from events.streams import Durable
-from zeitwork.cache import Cache
-
-
-class Builds(Protocol):
-    """See `consumers.builds.handler.Builder`."""
-
-    async def build_requested(self, envelope: Envelope) -> Outcome: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """What handlers need from outside.
-
-    Attributes:
-        inbox_suffix: makes each consumer's name in the inbox another, for a replay.
-    """
-
-    work: UnitOfWork
-    bus: Bus
-    builder: Builds
-    build_slots: int
-    drain_seconds: float
-    cache: Cache
-    inbox_suffix: str = ""
-
 
 GROUPS = (
     "builds",
@@ -94,7 +66,11 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Binding]:
         ),
         "operations": Binding(
             streams.OPERATIONS,
-            {operation_facts.OperationRequested: _operator(wiring).operation_requested},
+            {
+                operation_facts.OperationRequested: Operator(
+                    wiring.work, operation_runners(wiring, bindings)
+                ).operation_requested
+            },
             concurrency=2,
         ),
         "route-cache": Binding(
@@ -141,10 +117,3 @@ def _facts(
             for event, handler in handlers.items()
         },
     )
-
-
-def _operator(wiring: Wiring) -> Operator:
-    # A replay runs the handlers of this table, so its module needs this one first.
-    from consumers.operations.registry import runners
-
-    return Operator(wiring.work, runners(wiring))

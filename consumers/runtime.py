@@ -15,51 +15,53 @@ from typing import Any
 import nats.errors
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from faststream.nats.security import NatsSecurity, NatsToken
+from faststream.security import SASLPlaintext
 from nats.aio.client import Client
 from pydantic import SecretStr
+from typing_extensions import override
 
 from consumers.binding import Bound
 from consumers.deferrals import Deferrals
 from consumers.middleware import Settle, Settler
-from events import topology
+from events import drift, nats_url
+from events.guard import Guard
 from events.nats_bus import NatsBus, disconnect
 from events.nats_delivery import NatsDelivery
-from zeitwork import clock, logs
+from events.nats_url import Endpoint
+from zeitwork import logs
 from zeitwork.errors import BrokerUnavailable
-from zeitwork.loops import Loop
 from zeitwork.service import cancel, spawn
 
 _log = logs.get(__name__)
 
 _CONNECT_SECONDS = 10.0
 _FETCH_SECONDS = 2.0  # a pull that a reconnect has lost is noticed after this long
-_LOOK_SECONDS = 5.0
-_UNSEEN_SECONDS = 15.0
 _SETTLE_SECONDS = 2.0  # for interrupted handlers to hand their messages back
 
 
 class ConsumerRuntime:
-    """Pulls from every bound durable and watches that all of them exist.
-
-    A durable that disappears makes FastStream spin in silence, so a guard looks every 5 s, makes
-    what is missing again, and readiness depends on it.
-    """
+    """Pulls from every bound durable, and guards that all of them exist."""
 
     name = "consumers"
 
     def __init__(
-        self, url: SecretStr | str, bindings: Sequence[Bound], *, graceful_seconds: float = 15.0
+        self,
+        url: SecretStr | str,
+        bindings: Sequence[Bound],
+        *,
+        graceful_seconds: float = 15.0,
+        replicas: int = 1,
     ) -> None:
         self._url = url.get_secret_value() if isinstance(url, SecretStr) else url
         self._bindings = bindings
-        self._durables = [binding.durable for binding in bindings]
+        durables = [binding.durable for binding in bindings]
         self._graceful_seconds = graceful_seconds
         self._bus = NatsBus(self._url, name="settling")
-        self._settler = Settler(self._durables, bus=self._bus, ledger=Deferrals(self._bus))
-        self._guard = Loop("durables", self._look, interval=_LOOK_SECONDS)
+        self._settler = Settler(durables, bus=self._bus, ledger=Deferrals(self._bus))
+        self._guard = Guard(self._bus, durables=durables, replicas=replicas)
         self._broker: NatsBroker | None = None
         self._client: Client | None = None
-        self._seen = -_UNSEEN_SECONDS
 
     async def start(self) -> None:
         """Make the topology, connect and pull.
@@ -71,10 +73,7 @@ class ConsumerRuntime:
         if self._broker is not None:
             return
         await self._bus.start()
-        changes = await topology.provision(self._bus.jetstream, durables=self._durables)
-        if changes:
-            _log.info("topology changed", changes=changes)
-        self._seen = clock.monotonic()
+        await self._guard.start()
         self._broker = self._assembled()
         try:
             async with asyncio.timeout(_CONNECT_SECONDS):
@@ -82,16 +81,13 @@ class ConsumerRuntime:
                 await self._broker.start()
         except (TimeoutError, OSError, nats.errors.Error) as error:
             raise BrokerUnavailable("NATS does not let the consumers subscribe") from error
-        await self._guard.start()
 
     async def ready(self) -> str | None:
         if self._client is None:
             return "not started"
         if not self._client.is_connected:
             return "no connection to NATS"
-        if clock.monotonic() - self._seen > _UNSEEN_SECONDS:
-            return "the durables were not seen lately"
-        return await self._bus.ready()
+        return await self._guard.ready() or await self._bus.ready()
 
     async def stop(self) -> None:
         """Let running handlers finish; after `graceful_seconds` their messages are handed back."""
@@ -110,17 +106,11 @@ class ConsumerRuntime:
             await disconnect(client)
         await self._bus.stop()
 
-    async def _look(self) -> None:
-        """Make what is missing, and note that all is there."""
-        js = self._bus.jetstream
-        if absent := await topology.missing(js, durables=self._durables):
-            changes = await topology.provision(js, durables=self._durables)
-            _log.warning("topology restored", missing=absent, changes=changes)
-        self._seen = clock.monotonic()
-
     def _assembled(self) -> NatsBroker:
-        broker = NatsBroker(
-            self._url,
+        endpoint = nats_url.parse(self._url)
+        broker = _Broker(
+            list(endpoint.servers),
+            security=_security(endpoint),
             name="zeitwork-consumers",
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
@@ -139,6 +129,29 @@ class ConsumerRuntime:
         return broker
 
 
+class _Broker(NatsBroker):
+    """Goes on reconnecting whatever a server answers.
+
+    FastStream raises from nats-py's error callback when a server refuses the credentials or has too
+    many connections; that ends the task that reconnects, and the process stays deaf for good.
+    """
+
+    @override
+    def _log_connection_broken(self, error_cb: Any = None) -> Any:
+        async def note(error: Exception) -> None:
+            _log.debug("bus error", connection="consumers", error=str(error))
+
+        return note
+
+
+def _security(endpoint: Endpoint) -> NatsSecurity | SASLPlaintext | None:
+    if endpoint.token is not None:
+        return NatsToken(endpoint.token)
+    if endpoint.user is not None:
+        return SASLPlaintext(username=endpoint.user, password=endpoint.password or "")
+    return None
+
+
 class _FrameworkLog:
     """FastStream's log lines from warnings up; it writes two others for every message."""
 
@@ -153,7 +166,7 @@ def _subscribe(broker: NatsBroker, binding: Bound) -> None:
         durable=durable.name,
         stream=JStream(durable.stream, declare=False),
         # Only read if the durable vanishes between the look and the subscription.
-        config=topology.consumer_config(durable),
+        config=drift.consumer_config(durable),
         pull_sub=PullSub(batch_size=1, timeout=_FETCH_SECONDS),
         decoder=_undecoded,  # decoding belongs to the attempt: what cannot be decoded is buried
         no_reply=True,

@@ -42,13 +42,15 @@ async def append(session: AsyncSession, emitted: Sequence[tuple[Envelope, str]])
     )
 
 
-# A claim deletes its rows, so it has no cursor and cannot step over a late commit.
+# A claim deletes its rows, so it has no cursor and cannot step over a late commit. They are chosen
+# in a step of their own: as a subquery of DELETE, a nested loop would choose anew for every row.
 _CLAIM = text("""
-    WITH claimed AS (
-        DELETE FROM outbox WHERE event_log_id IN (
-            SELECT event_log_id FROM outbox ORDER BY event_log_id
-            LIMIT :most FOR UPDATE SKIP LOCKED
-        ) RETURNING event_log_id, created_at
+    WITH chosen AS MATERIALIZED (
+        SELECT event_log_id FROM outbox ORDER BY event_log_id
+        LIMIT :most FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        DELETE FROM outbox USING chosen WHERE outbox.event_log_id = chosen.event_log_id
+        RETURNING outbox.event_log_id, outbox.created_at
     )
     SELECT log.event_id, log.subject, log.headers, log.payload
     FROM claimed JOIN event_log AS log

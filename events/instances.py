@@ -19,6 +19,8 @@ class InstanceSpec(BaseModel):
         want: `running`, or `stopped` once `stop_after` has passed.
         path: directories of the artifact (relative to /app) to put before the system's PATH.
         command: run by `sh -c` in /app; must listen on $PORT.
+        correlation_id: of the deployment; what the node says and logs of the instance carries it.
+        traceparent: the deployment's trace, which the node's work on the instance belongs to.
         health_path: GET on it must answer 2xx or 3xx within `health_timeout_seconds` of the start.
     """
 
@@ -37,6 +39,8 @@ class InstanceSpec(BaseModel):
     path: tuple[str, ...] = ()
     health_path: str
     health_timeout_seconds: float
+    correlation_id: str | None = None
+    traceparent: str | None = None
 
 
 class DesiredState(BaseModel):

@@ -12,7 +12,6 @@ import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from urllib.parse import urlsplit
 
 import nats.errors
 import nats.js.errors
@@ -22,7 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.api import Header
 from pydantic import SecretStr
 
-from events import nats_contents
+from events import nats_contents, nats_url
 from events.bus import Message, Stored, StreamFull, addressed
 from events.nats_follower import Follower
 from events.streams import Stream
@@ -222,8 +221,10 @@ async def connect(url: str, *, name: str) -> Client:
 
     Raises:
         BrokerUnavailable: no server answered within 5 s.
+        InvalidSettings: `url` cannot be read.
     """
     client = Client()
+    endpoint = nats_url.parse(url)
 
     async def failed(error: Exception) -> None:
         # While the server is away every attempt ends here; the loss itself was a warning.
@@ -240,7 +241,10 @@ async def connect(url: str, *, name: str) -> Client:
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await client.connect(
-                url,
+                list(endpoint.servers),
+                token=endpoint.token,
+                user=endpoint.user,
+                password=endpoint.password,
                 name=f"zeitwork-{name}",
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=_RECONNECT_SECONDS,
@@ -253,10 +257,7 @@ async def connect(url: str, *, name: str) -> Client:
             )
     except (TimeoutError, OSError, nats.errors.Error) as error:
         await disconnect(client)
-        address = urlsplit(url)
-        raise BrokerUnavailable(
-            f"NATS at {address.hostname}:{address.port} does not answer"
-        ) from error
+        raise BrokerUnavailable(f"NATS at {endpoint} does not answer") from error
     return client
 
 

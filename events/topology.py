@@ -1,50 +1,92 @@
-"""Makes the server's streams and durables match `events/streams.py`; safe to run at any time.
-
-FastStream must not do this: its declaration resets limits that it does not know and overlooks
-drift. What we do not name (replicas, placement) stays as the operator set it.
-"""
+"""Makes the server's streams and durables match `events/streams.py`; safe to run at any time."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import fields
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
 
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
-from nats.js.api import (
-    AckPolicy,
-    ConsumerConfig,
-    DeliverPolicy,
-    DiscardPolicy,
-    RetentionPolicy,
-    StorageType,
-    StoreCompression,
-    StreamConfig,
-)
+from nats.js.api import ConsumerConfig, StreamConfig
 
+from events.drift import Change, TopologyRefused, durable_change, stream_change
 from events.nats_bus import TIMEOUT_SECONDS, connect, disconnect
 from events.streams import DURABLES, STREAMS, Durable, Stream
-from zeitwork import __version__
-from zeitwork.errors import BrokerUnavailable, Conflict
+from zeitwork import logs
+from zeitwork.errors import BrokerUnavailable
 from zeitwork.retry import patient
 
+_log = logs.get(__name__)
 _START_SECONDS = 30.0
-_UNLIMITED = -1
-_VERSION_KEY = "zeitwork.version"  # of the program that made the last change
-_CONFIG_KEY = "zeitwork.config"  # a short digest, so that drift shows in `nats stream info`
+_T = TypeVar("_T")
 
 
-class TopologyRefused(Conflict):
-    """The server does not take a stream or durable as `events/streams.py` wants it."""
+async def plan(
+    js: JetStreamContext,
+    *,
+    streams: Sequence[Stream] = STREAMS,
+    durables: Sequence[Durable] = DURABLES,
+    replicas: int = 1,
+    positions: Mapping[str, int] | None = None,
+) -> list[Change]:
+    """What is missing and what differs; nothing is changed.
 
-    code = "topology_refused"
+    Args:
+        replicas: how many servers are to hold a copy of each stream.
+        positions: the last handled sequence of durables, by name: one that has to be made anew
+            starts behind it, unless its stream has to be made anew too.
+
+    Raises:
+        BrokerUnavailable: the server does not answer.
+    """
+    with _translated("the topology"):
+        infos = await asyncio.gather(*(_found(js.stream_info, one.name) for one in streams))
+        found = await asyncio.gather(
+            *(_found(js.consumer_info, one.stream, one.name) for one in durables)
+        )
+    changes = []
+    anew = set()
+    for stream, info in zip(streams, infos, strict=True):
+        if info is None:
+            anew.add(stream.name)
+        config = None if info is None else info.config
+        changes.append(stream_change(stream, config, replicas=replicas))
+    for durable, there in zip(durables, found, strict=True):
+        position = None if durable.stream in anew else (positions or {}).get(durable.name)
+        changes.append(
+            durable_change(
+                durable,
+                None if there is None else there.config,
+                start_sequence=None if position is None else position + 1,
+            )
+        )
+    return [change for change in changes if change is not None]
+
+
+async def apply(js: JetStreamContext, changes: Sequence[Change], *, force: bool = False) -> None:
+    """Make changes.
+
+    Args:
+        force: make also those that throw stored messages away; without it they are refused before
+            any change is made.
+
+    Raises:
+        BrokerUnavailable: the server does not answer.
+        TopologyRefused: a change that a stream or durable cannot make in place, or that shrinks.
+    """
+    shrinking = [str(change) for change in changes if change.shrinks]
+    if shrinking and not force:
+        raise TopologyRefused(
+            f"this would throw stored messages away: {'; '.join(shrinking)}. "
+            "`zeitwork events topology apply --force` does it all the same"
+        )
+    for change in changes:
+        with _translated(f"{change.kind} {change.name}"):
+            await _make(js, change)
 
 
 async def provision(
@@ -52,21 +94,26 @@ async def provision(
     *,
     streams: Sequence[Stream] = STREAMS,
     durables: Sequence[Durable] = DURABLES,
+    replicas: int = 1,
+    positions: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Create what is missing and update what differs; one line for each change made.
 
+    What would throw stored messages away is left as it is, with a warning: a process that starts
+    must not decide that. See `plan` for the arguments.
+
     Raises:
-        BrokerUnavailable: the server does not answer.
-        TopologyRefused: a change that a stream or durable cannot make in place.
+        BrokerUnavailable, TopologyRefused: see `apply`.
     """
-    changes = []
-    for stream in streams:
-        with _translated(f"stream {stream.name}"):
-            changes += await _converge_stream(js, stream)
-    for durable in durables:
-        with _translated(f"durable {durable.name}"):
-            changes += await _converge_durable(js, durable)
-    return changes
+    changes = await plan(
+        js, streams=streams, durables=durables, replicas=replicas, positions=positions
+    )
+    for change in changes:
+        if change.shrinks:
+            _log.warning("topology not shrunk", change=str(change))
+    safe = [change for change in changes if not change.shrinks]
+    await apply(js, safe)
+    return [change.done for change in safe]
 
 
 async def provision_url(
@@ -74,12 +121,19 @@ async def provision_url(
     *,
     streams: Sequence[Stream] = STREAMS,
     durables: Sequence[Durable] = DURABLES,
+    replicas: int = 1,
 ) -> list[str]:
     """`provision` over a connection of its own; waits up to 30 s for a server that starts."""
+    async with jetstream(url) as js:
+        return await provision(js, streams=streams, durables=durables, replicas=replicas)
+
+
+@asynccontextmanager
+async def jetstream(url: str) -> AsyncIterator[JetStreamContext]:
+    """JetStream over a connection of its own; waits up to 30 s for a server that starts."""
     client: Client = await patient(_START_SECONDS)(connect, url, name="topology")
     try:
-        js = client.jetstream(timeout=TIMEOUT_SECONDS)
-        return await provision(js, streams=streams, durables=durables)
+        yield client.jetstream(timeout=TIMEOUT_SECONDS)
     finally:
         await disconnect(client)
 
@@ -95,131 +149,53 @@ async def missing(
     Raises:
         BrokerUnavailable: the server does not answer.
     """
-    with _translated("the topology"):
-        found = await asyncio.gather(
-            *(_found(js.stream_info(stream.name)) for stream in streams),
-            *(_found(js.consumer_info(durable.stream, durable.name)) for durable in durables),
+    changes = await plan(js, streams=streams, durables=durables)
+    return [change.name for change in changes if change.action == "create"]
+
+
+async def births(js: JetStreamContext, streams: Sequence[Stream]) -> dict[str, str]:
+    """When each stream was made, by name; those that do not exist are left out.
+
+    Raises:
+        BrokerUnavailable: the server does not answer.
+    """
+    with _translated("the streams"):
+        infos = await asyncio.gather(*(_found(js.stream_info, one.name) for one in streams))
+    return {str(info.config.name): str(info.created) for info in infos if info is not None}
+
+
+async def positions(js: JetStreamContext, durables: Sequence[Durable]) -> dict[str, int]:
+    """The sequence up to which each durable has handled everything; missing ones are left out.
+
+    Raises:
+        BrokerUnavailable: the server does not answer.
+    """
+    with _translated("the durables"):
+        infos = await asyncio.gather(
+            *(_found(js.consumer_info, one.stream, one.name) for one in durables)
         )
-    names = [stream.name for stream in streams] + [durable.name for durable in durables]
-    return [name for name, there in zip(names, found, strict=True) if not there]
+    return {
+        info.name: 0 if info.ack_floor is None else info.ack_floor.stream_seq
+        for info in infos
+        if info is not None
+    }
 
 
-def stream_config(stream: Stream) -> StreamConfig:
-    config = StreamConfig(
-        name=stream.name,
-        description=stream.description,
-        subjects=list(stream.subjects),
-        retention=RetentionPolicy(stream.retention),
-        discard=DiscardPolicy(stream.discard),
-        discard_new_per_subject=stream.discards_new_per_subject,
-        max_age=stream.max_age,
-        max_bytes=stream.max_bytes or _UNLIMITED,
-        max_msgs=stream.max_msgs or _UNLIMITED,
-        max_msgs_per_subject=stream.max_msgs_per_subject or _UNLIMITED,
-        max_msg_size=stream.max_msg_size or _UNLIMITED,
-        duplicate_window=stream.duplicate_window,
-        compression=StoreCompression.S2 if stream.compression else StoreCompression.NONE,
-        storage=StorageType.FILE,
-        allow_atomic=stream.atomic,
-        allow_direct=True,
-        allow_msg_counter=stream.counter,
-        deny_delete=stream.deny_delete,
-    )
-    return config.evolve(metadata=_metadata(config))
+async def _make(js: JetStreamContext, change: Change) -> None:
+    match change.config:
+        case StreamConfig() if change.action == "create":
+            await js.add_stream(change.config)
+        case StreamConfig():
+            await js.update_stream(change.config)
+        case ConsumerConfig():
+            await js.add_consumer(change.stream, change.config)
 
 
-def consumer_config(durable: Durable) -> ConsumerConfig:
-    config = ConsumerConfig(
-        name=durable.name,
-        durable_name=durable.name,
-        description=durable.description,
-        deliver_policy=DeliverPolicy.ALL,
-        ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=durable.ack_wait,
-        max_deliver=durable.max_deliver,
-        max_ack_pending=durable.max_ack_pending,
-        filter_subjects=sorted(durable.filters),
-    )
-    return config.evolve(metadata=_metadata(config))
-
-
-async def _converge_stream(js: JetStreamContext, stream: Stream) -> list[str]:
-    wanted = stream_config(stream)
+async def _found(info: Callable[..., Awaitable[_T]], *names: str) -> _T | None:
     try:
-        actual = (await js.stream_info(stream.name)).config
+        return await info(*names)
     except nats.js.errors.NotFoundError:
-        await js.add_stream(wanted)
-        return [f"created stream {stream.name}"]
-    differences = _differences(wanted, actual)
-    if not differences:
-        return []
-    await js.update_stream(_merged(wanted, actual))
-    return [f"updated stream {stream.name}: {', '.join(differences)}"]
-
-
-async def _converge_durable(js: JetStreamContext, durable: Durable) -> list[str]:
-    wanted = consumer_config(durable)
-    try:
-        actual = (await js.consumer_info(durable.stream, durable.name)).config
-    except nats.js.errors.NotFoundError:
-        await js.add_consumer(durable.stream, wanted)
-        return [f"created durable {durable.name}"]
-    if actual.filter_subject:  # the server's form for a filter made with the older field
-        actual = actual.evolve(filter_subject=None, filter_subjects=[actual.filter_subject])
-    differences = _differences(wanted, actual)
-    if not differences:
-        return []
-    await js.add_consumer(durable.stream, _merged(wanted, actual))
-    return [f"updated durable {durable.name}: {', '.join(differences)}"]
-
-
-def _differences(wanted: Any, actual: Any) -> list[str]:
-    """The fields in which a configuration is not as wanted, as text; unset ones do not count."""
-    lines = []
-    for name, value in _named(wanted).items():
-        found = getattr(actual, name)
-        if name == "metadata":
-            if (found or {}).get(_CONFIG_KEY) != value[_CONFIG_KEY]:
-                lines.append(name)
-        elif _comparable(found) != _comparable(value):
-            lines.append(f"{name} {_shown(found)} → {_shown(value)}")
-    return lines
-
-
-def _merged(wanted: Any, actual: Any) -> Any:
-    """`actual` with what we name; the server's own metadata stays."""
-    metadata = {**(actual.metadata or {}), **wanted.metadata}
-    return actual.evolve(**{**_named(wanted), "metadata": metadata})
-
-
-def _named(config: Any) -> dict[str, Any]:
-    values = {field.name: getattr(config, field.name) for field in fields(config)}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _comparable(value: Any) -> Any:
-    """Lists as sets; the server leaves out what is empty, zero or false."""
-    if isinstance(value, list):
-        return frozenset(value)
-    return value or None
-
-
-def _shown(value: Any) -> str:
-    return str(getattr(value, "value", value))
-
-
-def _metadata(config: StreamConfig | ConsumerConfig) -> Mapping[str, str]:
-    text = json.dumps(config.as_dict(), sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return {_VERSION_KEY: __version__, _CONFIG_KEY: digest}
-
-
-async def _found(info: Awaitable[Any]) -> bool:
-    try:
-        await info
-    except nats.js.errors.NotFoundError:
-        return False
-    return True
+        return None
 
 
 @contextmanager

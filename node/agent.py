@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Awaitable
 
 from typing_extensions import override
@@ -45,6 +46,7 @@ class Agent(Worker):
         self._shop = workshop
         self._instances: dict[str, Instance] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
+        self._awaited: set[str] = set()
         self._beats: Heartbeats | None = None
         self._look = asyncio.Event()
         self._cause: Stored | None = None
@@ -56,18 +58,14 @@ class Agent(Worker):
 
     @override
     async def run(self) -> None:
-        node_id = await self._register()
-        following = spawn(self._follow(node_id), "agent-follow")
-        try:
-            while True:
-                self._look.clear()
-                due = await self._try_look(node_id)
-                if due is None:
-                    node_id = await self._register()
-                    continue
-                await self._wait(due)
-        finally:
-            await cancel(following)
+        while True:
+            node_id = await self._register()
+            following = spawn(self._follow(node_id), "agent-follow")
+            try:
+                await self._keep_looking(node_id)
+            finally:
+                await cancel(following)
+            await clock.sleep(clock.jitter(_RETRY_SECONDS))
 
     @override
     async def stop(self) -> None:
@@ -79,9 +77,20 @@ class Agent(Worker):
         ends.extend(
             instance.leave() if keep else instance.halt() for instance in self._instances.values()
         )
-        await asyncio.gather(*ends)
+        for error in await asyncio.gather(*ends, return_exceptions=True):
+            if isinstance(error, Exception):
+                _log.error("instance not ended", exc_info=error)
         self._instances.clear()
         await self._shop.reporter.flush()
+
+    async def _keep_looking(self, node_id: str) -> None:
+        """Return when the control plane does not know this identity."""
+        while True:
+            self._look.clear()
+            due = await self._try_look(node_id)
+            if due is None:
+                return
+            await self._wait(due)
 
     async def _register(self) -> str:
         """Join, however long it takes; the same name is the same node."""
@@ -146,27 +155,37 @@ class Agent(Worker):
     async def _reconcile(self, node_id: str) -> float:
         desired = await self._control_plane.desired(node_id)
         if not self._looked:
-            self._end_unwanted(desired.instances)
+            await self._take_up(desired.instances)
         running = {id_: each.spec.generation for id_, each in self._instances.items()}
         todo = plan(desired.instances, running, now=clock.now())
         for instance_id in todo.stop:
             self._stop_instance(instance_id)
         for spec in todo.start:
-            if spec.instance_id not in self._stopping:
-                self._start_instance(spec)
+            self._start_instance(spec)
+        for spec in todo.gone:
+            self._end_again(spec)
         self._looked = True
         in_use = {each.spec.artifact_digest for each in self._instances.values()}
         in_use |= {spec.artifact_digest for spec in desired.instances}
         await self._shop.artifacts.prune(in_use)
         return min(_LOOK_SECONDS, todo.look_again_seconds or _LOOK_SECONDS)
 
-    def _end_unwanted(self, desired: list[InstanceSpec]) -> None:
-        """Take up what an earlier agent left, so that this look stops what is not wanted."""
-        wanted = {(spec.instance_id, spec.generation) for spec in desired}
+    async def _take_up(self, desired: list[InstanceSpec]) -> None:
+        """Adopt what an earlier agent left; this look stops what of it is not wanted."""
+        wanted = {(spec.instance_id, spec.generation): spec.want for spec in desired}
         for entry in self._shop.journal.all():
-            key = (entry.spec.instance_id, entry.spec.generation)
-            if key not in wanted or entry.handle is not None:
-                self._adopt(entry, run=key in wanted)
+            want = wanted.get((entry.spec.instance_id, entry.spec.generation))
+            if want is None or entry.handle is not None:
+                self._adopt(entry, run=want == "running")
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        """End and remove what an earlier agent started but had no time to note."""
+        runs = self._shop.runs
+        for run in sorted(runs.iterdir()) if runs.is_dir() else []:
+            if run.name not in self._instances:
+                await self._shop.runtime.purge(run)
+                await asyncio.to_thread(shutil.rmtree, run, ignore_errors=True)
 
     def _adopt(self, entry: Entry, *, run: bool) -> None:
         instance = Instance(entry, self._shop)
@@ -175,27 +194,35 @@ class Agent(Worker):
             instance.start()
 
     def _start_instance(self, spec: InstanceSpec) -> None:
+        if spec.instance_id in self._stopping:
+            self._awaited.add(spec.instance_id)
+            return
         known = self._shop.journal.find(spec.instance_id)
         same = known is not None and known.spec.generation == spec.generation
-        entry = Entry(
-            spec=spec,
-            ever_ready=known.ever_ready if known is not None and same else False,
-            correlation_id=context.current().correlation_id
-            or (known.correlation_id if known is not None else None),
-        )
-        self._adopt(entry, run=True)
+        ever_ready = known.ever_ready if known is not None and same else False
+        self._adopt(Entry(spec=spec, ever_ready=ever_ready), run=True)
 
     def _stop_instance(self, instance_id: str) -> None:
         instance = self._instances.pop(instance_id)
         task = spawn(instance.stop(), f"stop-{instance_id}")
         self._stopping[instance_id] = task
-        task.add_done_callback(lambda done: self._stopped(instance_id, done))
+        task.add_done_callback(lambda done: self._stopped(instance, done))
 
-    def _stopped(self, instance_id: str, task: asyncio.Task[None]) -> None:
+    def _end_again(self, spec: InstanceSpec) -> None:
+        """Say once more that it has ended: the report may have been lost with an earlier agent."""
+        if spec.instance_id not in self._stopping:
+            self._adopt(Entry(spec=spec), run=False)
+            self._stop_instance(spec.instance_id)
+
+    def _stopped(self, instance: Instance, task: asyncio.Task[None]) -> None:
+        instance_id = instance.spec.instance_id
         self._stopping.pop(instance_id, None)
         if not task.cancelled() and task.exception() is not None:
             _log.error("instance not stopped", instance_id=instance_id, exc_info=task.exception())
-        self._look.set()
+            self._instances[instance_id] = instance  # the next look tries again
+        elif instance_id in self._awaited:
+            self._awaited.discard(instance_id)
+            self._look.set()
 
     async def _wait(self, seconds: float) -> None:
         try:

@@ -25,20 +25,20 @@ async def run(settings: Settings) -> int:
         HostUnsupported: this machine cannot run instances.
     """
     directory = settings.data_dir / "node" / settings.node.name
-    artifacts_root = directory / "artifacts"
-    artifacts_root.mkdir(parents=True, exist_ok=True)
     bus = NatsBus(settings.nats_url, name="node")
     control_plane = ControlPlane(settings.node, token=settings.node_token.get_secret_value())
+    artifacts = Artifacts(directory / "artifacts", control_plane)
+    artifacts.open()
     checks = HealthChecks()
     reporter = Reporter(bus)
     shipper = LogShipper(bus)
-    runtime = runtimes.choose(settings.node, artifacts_root)
+    runtime = runtimes.choose(settings.node, artifacts.root)
     await runtime.open()
     workshop = Workshop(
         runtime=runtime,
-        artifacts=Artifacts(artifacts_root, control_plane),
+        artifacts=artifacts,
         journal=Journal(directory / "journal"),
-        ports=Ports(*settings.node.port_range),
+        ports=Ports(*settings.node.port_range, memory=directory / "last-port"),
         checks=checks,
         reporter=reporter,
         shipper=shipper,

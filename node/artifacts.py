@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
 import zstandard
 
 from node.control_plane import ControlPlane
-from zeitwork import blobs
-from zeitwork.errors import ArtifactCorrupt
+from zeitwork import blobs, sandbox
+from zeitwork.errors import ArtifactCorrupt, HostUnsupported
 from zeitwork.retry import quick
 
 _KEPT_UNUSED = 5
+_UNFINISHED = ".new-"
 
 
 class Artifacts:
@@ -26,12 +28,19 @@ class Artifacts:
         self._control_plane = control_plane
         self._fetching: dict[str, asyncio.Lock] = {}
 
+    def open(self) -> None:
+        """Make the directory, and remove what an agent that was killed left unfinished."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        for path in self.root.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
     async def fetch(self, digest: str, size: int) -> Path:
         """The unpacked artifact; callers at the same time share one download.
 
         Raises:
             ArtifactCorrupt: three downloads in a row did not match the digest.
             NotFound, Unavailable: it could not be downloaded.
+            HostUnsupported: this machine cannot hold it.
         """
         async with self._fetching.setdefault(digest, asyncio.Lock()):
             target = self.root / digest
@@ -42,40 +51,59 @@ class Artifacts:
 
     async def prune(self, in_use: Collection[str]) -> None:
         """Remove what is not in use, except the last five that were."""
+        self._fetching = {
+            digest: lock
+            for digest, lock in self._fetching.items()
+            if digest in in_use or lock.locked()
+        }
         await asyncio.to_thread(self._prune, frozenset(in_use))
 
     async def _download(self, digest: str, size: int, target: Path) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
-        packed = self.root / f"{digest}.tar.zst"
-        aside = self.root / f"{digest}.new"
+        # Of this call's own: the thread that unpacks outlives a cancellation.
+        aside = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.root))
         try:
+            packed = aside / "packed"
             await self._control_plane.download(digest, packed, most_bytes=size)
             await blobs.verify(packed, digest)
-            await asyncio.to_thread(_unpack, packed, aside)
-            aside.replace(target)
+            await asyncio.to_thread(_unpack, packed, aside / "unpacked")
+            (aside / "unpacked").rename(target)
         finally:
-            packed.unlink(missing_ok=True)
             await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
 
     def _prune(self, in_use: frozenset[str]) -> None:
-        if not self.root.is_dir():
-            return
-        unused = [path for path in self.root.iterdir() if path.is_dir() and path.name not in in_use]
+        unused = [
+            path
+            for path in self.root.iterdir()
+            if not path.name.startswith(_UNFINISHED) and path.name not in in_use
+        ]
         unused.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for path in unused[_KEPT_UNUSED:]:
-            shutil.rmtree(path, ignore_errors=True)
+            # Renamed first: a removal that is cut short must not leave half of an artifact.
+            aside = path.rename(self.root / f"{_UNFINISHED}{path.name}")
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def _unpack(packed: Path, target: Path) -> None:
-    """Unpack with the `data` filter, which refuses links and paths that leave the directory."""
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
+    """Unpack without links and paths that leave the directory, except to the interpreter."""
     try:
+        target.mkdir()
         with (
             packed.open("rb") as file,
             zstandard.ZstdDecompressor().stream_reader(file) as stream,
             tarfile.open(fileobj=stream, mode="r|") as archive,
         ):
-            archive.extractall(target, filter="data")
+            archive.extractall(target, filter=_checked)  # noqa: S202 - `_checked` is the check
     except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
-        raise ArtifactCorrupt(f"{packed.name} cannot be unpacked: {error}") from error
+        raise ArtifactCorrupt(f"the artifact cannot be unpacked: {error}") from error
+    except OSError as error:
+        raise HostUnsupported(f"cannot unpack an artifact here: {error.strerror}") from error
+
+
+def _checked(member: tarfile.TarInfo, target: str) -> tarfile.TarInfo | None:
+    """What the `data` filter lets pass, and links to the interpreter that every instance sees."""
+    if not member.issym() or not sandbox.is_interpreter(member.linkname):
+        return tarfile.data_filter(member, target)
+    # Its own name leads nowhere else: the filter looks at the member's place alone.
+    alone = member.replace(linkname=member.name.rpartition("/")[2], deep=False)
+    checked = tarfile.data_filter(alone, target)
+    return checked.replace(linkname=member.linkname, deep=False)

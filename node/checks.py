@@ -5,7 +5,7 @@ from __future__ import annotations
 from zeitwork import outbound
 
 _TIMEOUT_SECONDS = 2.0
-_GOOD_BELOW = 400
+_GOOD = range(200, 400)
 
 
 class HealthChecks:
@@ -36,6 +36,6 @@ class HealthChecks:
             async with self._session.get(
                 url, allow_redirects=False, headers={"Connection": "close"}
             ) as answer:
-                return bool(answer.status < _GOOD_BELOW)
+                return answer.status in _GOOD
         except (outbound.ClientError, TimeoutError):
             return False

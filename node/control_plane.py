@@ -8,15 +8,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from events.instances import DesiredState
-from zeitwork import outbound
+from zeitwork import outbound, tracing
 from zeitwork.config import NodeSettings
-from zeitwork.errors import NotFound, Unauthenticated, Unavailable
+from zeitwork.errors import ArtifactCorrupt, NotFound, Unauthenticated, Unavailable
 
 _PREFIX = "/api/v1"
 _CHUNK_BYTES = 256 * 1024
+_SILENCE_SECONDS = 30.0  # a download may take long, but not stand still
 _MIB = 1024 * 1024
 _NOT_FOUND, _UNAUTHORIZED = 404, 401
 
@@ -42,7 +43,10 @@ class ControlPlane:
 
     async def start(self) -> None:
         if self._session is None:
-            self._session = outbound.session(token=self._token)
+            # An artifact's size, not a clock, bounds its download.
+            self._session = outbound.session(
+                total=None, silence=_SILENCE_SECONDS, token=self._token
+            )
 
     async def ready(self) -> str | None:
         return None if self._session is not None else "not started"
@@ -68,7 +72,7 @@ class ControlPlane:
             "memory_mib": psutil.virtual_memory().total // _MIB,
         }
         async with self._call("POST", "/nodes", json=said) as answer:
-            return Identity.model_validate(await answer.json())
+            return Identity.model_validate_json(await answer.read())
 
     async def desired(self, node_id: str) -> DesiredState:
         """Everything that this node is to run.
@@ -85,7 +89,8 @@ class ControlPlane:
 
         Raises:
             NotFound: there is no such artifact.
-            Unavailable: the connection broke, or more came than was announced.
+            ArtifactCorrupt: more came than was announced.
+            Unavailable: the connection broke.
         """
         received = 0
         async with self._call("GET", f"/artifacts/{digest}") as answer:
@@ -93,7 +98,7 @@ class ControlPlane:
                 async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
                     received += len(chunk)
                     if received > most_bytes:
-                        raise Unavailable(f"artifact {digest} is larger than announced")
+                        raise ArtifactCorrupt(f"artifact {digest} is larger than announced")
                     file.write(chunk)
 
     @asynccontextmanager
@@ -102,8 +107,12 @@ class ControlPlane:
     ) -> AsyncIterator[outbound.Response]:
         if self._session is None:
             raise Unavailable("the control plane's client is not started")
+        headers: dict[str, str] = {}
+        tracing.inject(headers)
         try:
-            async with self._session.request(method, self._base + path, json=json) as answer:
+            async with self._session.request(
+                method, self._base + path, json=json, headers=headers
+            ) as answer:
                 if answer.status == _NOT_FOUND:
                     raise NotFound(f"the control plane does not know {path}")
                 if answer.status == _UNAUTHORIZED:
@@ -114,4 +123,8 @@ class ControlPlane:
         except (outbound.ClientError, TimeoutError) as error:
             raise Unavailable(
                 f"the control plane at {self._settings.api_url} does not answer"
+            ) from error
+        except ValidationError as error:
+            raise Unavailable(
+                f"{method} {path} at {self._settings.api_url} was answered, but not by Zeitwork"
             ) from error

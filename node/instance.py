@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -18,8 +21,8 @@ from node.ports import Ports
 from node.reconcile import restart_delay
 from node.reporter import Report, Reporter
 from node.runtimes.base import Handle, Paths, Runtime
-from zeitwork import clock, logs
-from zeitwork.errors import HealthCheckFailed, StartCommandExited, ZeitworkError
+from zeitwork import clock, context, logs, tracing
+from zeitwork.errors import HealthCheckFailed, StartCommandExited, Unavailable, ZeitworkError
 from zeitwork.service import cancel, spawn
 
 _log = logs.get(__name__)
@@ -28,6 +31,7 @@ _CHECK_SECONDS = 5.0
 _BAD_CHECKS = 3
 _GRACE_SECONDS = 10.0
 _CALM_SECONDS = 600.0  # ready for this long, an instance's restarts are forgotten
+_COMMAND_CHARACTERS = 200  # of it in the report of a failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,23 @@ class Instance:
     def start(self) -> None:
         self._task = spawn(self._guarded(), f"instance-{self.spec.instance_id}")
 
+    @property
+    def _run_directory(self) -> Path:
+        return self._shop.runs / self.spec.instance_id
+
+    @contextmanager
+    def _thread_of_causes(self) -> Iterator[None]:
+        """What is done for the instance belongs to its deployment, whoever had it done."""
+        with (
+            context.bind(
+                correlation_id=self.spec.correlation_id,
+                causation_id=None,
+                project_id=self.spec.project_id,
+            ),
+            tracing.resumed(self.spec.traceparent),
+        ):
+            yield
+
     async def leave(self) -> None:
         """Stop watching; the process runs on and can be adopted."""
         await cancel(self._task)
@@ -80,14 +101,20 @@ class Instance:
         self._save(handle=None)
 
     async def stop(self) -> None:
-        """End it for good and say so."""
+        """End it for good, leave nothing of it behind, and say so."""
         await cancel(self._task)
-        code = await self._end_process()
-        await self._shop.shipper.unwatch(self.spec.instance_id)
-        self._shop.journal.forget(self.spec.instance_id)
-        self._report(Report(InstanceState.STOPPED, exit_code=code))
+        with self._thread_of_causes(), tracing.span("stop instance"):
+            code = await self._end_process()
+            await self._shop.shipper.unwatch(self.spec.instance_id)
+            await asyncio.to_thread(shutil.rmtree, self._run_directory, ignore_errors=True)
+            self._shop.journal.forget(self.spec.instance_id)
+            self._report(Report(InstanceState.STOPPED, exit_code=code))
 
     async def _guarded(self) -> None:
+        with self._thread_of_causes():
+            await self._until_failed()
+
+    async def _until_failed(self) -> None:
         try:
             await self._run()
         except ZeitworkError as error:
@@ -100,19 +127,27 @@ class Instance:
 
     async def _run(self) -> None:
         handle = await self._adopt()
+        if handle is None and self._entry.ever_ready:
+            self._report(Report(InstanceState.STARTING))  # nothing answers at its last address
         while True:
-            if handle is None:
-                handle = await self._start()
-            end = await self._until_ready(handle)
-            if end is not _End.READY and not self._entry.ever_ready:
-                await self._fail_first_start(end)
-                return
+            with tracing.span("start instance", instance_id=self.spec.instance_id):
+                if handle is None:
+                    handle = await self._start_patiently()
+                end = await self._until_ready(handle)
+                if end is _End.READY:
+                    self._save(handle=handle, ever_ready=True)
+                    address = self._shop.address
+                    self._report(Report(InstanceState.READY, host=address, port=handle.port))
+                elif not self._entry.ever_ready:
+                    await self._fail_first_start(end)
+                    return
             if end is _End.READY:
                 await self._serve(handle)
+            # Said before it ends, so that no visitor is sent there meanwhile.
+            self._report(Report(InstanceState.STARTING))
             await self._end_process()
             handle = None
             self._restarts += 1
-            self._report(Report(InstanceState.STARTING))
             await clock.sleep(clock.jitter(restart_delay(self._restarts)))
 
     async def _adopt(self) -> Handle | None:
@@ -123,15 +158,38 @@ class Instance:
             await self._shop.runtime.stop(handle, grace_seconds=0)
             return None
         self._shop.ports.keep(handle.port)
-        self._shop.shipper.watch(self.spec.instance_id, handle.run, from_end=True)
+        self._shop.shipper.watch(self.spec.instance_id, handle.run)
         _log.info("instance adopted", instance_id=self.spec.instance_id, pid=handle.pid)
         return handle
 
+    async def _start_patiently(self) -> Handle:
+        """Start, as soon as the control plane lets it.
+
+        It does not fail for an outage that is not its own; a deployment has a deadline.
+        """
+        attempts = 0
+        while True:
+            try:
+                return await self._start()
+            except Unavailable as error:
+                if not error.retryable:
+                    raise
+                attempts += 1
+                _log.warning(
+                    "instance not started yet",
+                    instance_id=self.spec.instance_id,
+                    code=error.code,
+                    detail=error.message,
+                )
+            await clock.sleep(clock.jitter(restart_delay(attempts)))
+
     async def _start(self) -> Handle:
         spec, shop = self.spec, self._shop
-        app = await shop.artifacts.fetch(spec.artifact_digest, spec.artifact_size)
-        run = shop.runs / spec.instance_id
+        with tracing.span("fetch artifact"):
+            app = await shop.artifacts.fetch(spec.artifact_digest, spec.artifact_size)
+        run = self._run_directory
         run.mkdir(parents=True, exist_ok=True)
+        shop.shipper.watch(spec.instance_id, run)
         port = shop.ports.lease()
         try:
             handle = await shop.runtime.start(spec, Paths(app=app, run=run), port=port)
@@ -139,7 +197,6 @@ class Instance:
             shop.ports.release(port)
             raise
         self._save(handle=handle)
-        shop.shipper.watch(spec.instance_id, run, from_end=self._restarts > 0)
         return handle
 
     async def _until_ready(self, handle: Handle) -> _End:
@@ -159,8 +216,6 @@ class Instance:
 
     async def _serve(self, handle: Handle) -> None:
         """Return when it has ended or stopped answering."""
-        self._save(handle=handle, ever_ready=True)
-        self._report(Report(InstanceState.READY, host=self._shop.address, port=handle.port))
         since, bad = clock.monotonic(), 0
         exited = spawn(self._shop.runtime.wait(handle), "instance-exit")
         try:
@@ -184,8 +239,8 @@ class Instance:
         if end is _End.EXITED:
             await self._fail(
                 StartCommandExited.code,
-                f"The start command `{self.spec.command}` ended with exit code {code} instead of "
-                f"serving on $PORT.{said}",
+                f"The start command `{self.spec.command[:_COMMAND_CHARACTERS]}` ended with exit "
+                f"code {code} instead of serving on $PORT.{said}",
                 code,
             )
             return
@@ -216,4 +271,4 @@ class Instance:
         self._shop.journal.save(self._entry)
 
     def _report(self, report: Report) -> None:
-        self._shop.reporter.report(self.spec, report, correlation_id=self._entry.correlation_id)
+        self._shop.reporter.report(self.spec, report)

@@ -21,7 +21,6 @@ class Entry(BaseModel):
     Attributes:
         handle: its process, None while there is none.
         ever_ready: from then on it is restarted when it ends, and no longer failed.
-        correlation_id: the thread of causes that its reports belong to.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -29,7 +28,6 @@ class Entry(BaseModel):
     spec: InstanceSpec
     handle: Handle | None = None
     ever_ready: bool = False
-    correlation_id: str | None = None
 
 
 class Journal:
@@ -41,7 +39,7 @@ class Journal:
     def save(self, entry: Entry) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
         target = self._path(entry.spec.instance_id)
-        aside = target.with_suffix(".new")
+        aside = _aside(target)
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(entry.model_dump_json())
@@ -49,15 +47,19 @@ class Journal:
 
     def find(self, instance_id: str) -> Entry | None:
         try:
-            return Entry.model_validate_json(self._path(instance_id).read_text())
+            return Entry.model_validate_json(self._path(instance_id).read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError as error:
-            _log.warning("journal entry not understood", instance_id=instance_id, error=str(error))
+            # Not its text: that would quote the environment.
+            problems = error.error_count()
+            _log.warning("journal entry not understood", instance_id=instance_id, errors=problems)
             return None
 
     def forget(self, instance_id: str) -> None:
-        self._path(instance_id).unlink(missing_ok=True)
+        target = self._path(instance_id)
+        target.unlink(missing_ok=True)
+        _aside(target).unlink(missing_ok=True)
 
     def all(self) -> Iterator[Entry]:
         """Every entry that can be read."""
@@ -68,3 +70,7 @@ class Journal:
 
     def _path(self, instance_id: str) -> Path:
         return self._root / f"{instance_id}.json"
+
+
+def _aside(target: Path) -> Path:
+    return target.with_suffix(".new")

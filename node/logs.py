@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from events import subjects
@@ -17,56 +19,70 @@ from zeitwork.loops import Loop
 _log = logs.get(__name__)
 _LOOK_SECONDS = 0.5
 _MOST_BYTES = 5 * 1024 * 1024  # then the file starts anew; one old one is kept
-_BATCH_BYTES = 64 * 1024
+_BATCH_BYTES = 64 * 1024  # a look; an instance that prints faster for long has lines skipped
+_LAST_BATCHES = 16
 _LINE_CHARACTERS = 8_000
-_TAIL_BYTES = 8 * 1024
+_MESSAGE_BYTES = 128 * 1024  # half of what the stream takes
+_TAIL_BYTES = 3 * 1024  # the control plane keeps 4000 characters of a failure
 _TAIL_LINES = 10
+_URL_PASSWORD = re.compile(r"://[^/\s@'\"]+@")
+
+
+@dataclass(slots=True)
+class _Watch:
+    """A log that is shipped, and how far it has been."""
+
+    path: Path
+    offset: int
 
 
 class LogShipper(Loop):
     """Ships the lines of watched instances. Following live may lose lines; the file has them."""
 
     def __init__(self, bus: Bus) -> None:
-        super().__init__("log-shipper", self._ship_all, interval=_LOOK_SECONDS)
+        super().__init__("log-shipper", self.ship, interval=_LOOK_SECONDS)
         self._bus = bus
-        self._offsets: dict[str, tuple[Path, int]] = {}
+        self._watches: dict[str, _Watch] = {}
 
-    def watch(self, instance_id: str, run: Path, *, from_end: bool) -> None:
+    def watch(self, instance_id: str, run: Path) -> None:
+        """Ship what is printed from now on; what waits to be shipped still is."""
         path = log_file(run)
-        size = path.stat().st_size if from_end and path.exists() else 0
-        self._offsets[instance_id] = (path, size)
+        size = path.stat().st_size if path.exists() else 0
+        self._watches.setdefault(instance_id, _Watch(path, size))
 
     async def unwatch(self, instance_id: str) -> None:
-        await self._ship(instance_id)
-        self._offsets.pop(instance_id, None)
-
-    async def _ship_all(self) -> None:
-        for instance_id in [*self._offsets]:
-            await self._ship(instance_id)
-
-    async def _ship(self, instance_id: str) -> None:
-        found = self._offsets.get(instance_id)
-        if found is None:
+        """Ship what is left, also a last line without its end."""
+        watch = self._watches.pop(instance_id, None)
+        if watch is None:
             return
-        path, offset = found
-        data = await asyncio.to_thread(_read, path, offset)
-        whole = data[: data.rfind(b"\n") + 1]
-        if whole:
-            self._offsets[instance_id] = (path, offset + len(whole))
-            await self._tell(instance_id, whole)
-        if offset > _MOST_BYTES:
-            await asyncio.to_thread(_rotate, path)
-            self._offsets[instance_id] = (path, 0)
+        for _ in range(_LAST_BATCHES):
+            if not await self._ship_some(instance_id, watch, whole_lines=False):
+                return
+
+    async def ship(self) -> None:
+        """One look at every watched log."""
+        for instance_id, watch in [*self._watches.items()]:
+            await self._ship_some(instance_id, watch, whole_lines=True)
+            skipped = await asyncio.to_thread(_bound, watch)
+            if skipped:
+                said = f"[{skipped} bytes skipped: this is printed faster than it is shipped]"
+                await self._tell(instance_id, said.encode())
+
+    async def _ship_some(self, instance_id: str, watch: _Watch, *, whole_lines: bool) -> bool:
+        data = await asyncio.to_thread(_read, watch.path, watch.offset)
+        if b"\n" in data or (whole_lines and len(data) < _BATCH_BYTES):
+            data = data[: data.rfind(b"\n") + 1]
+        if not data:
+            return False
+        watch.offset += len(data)
+        await self._tell(instance_id, data)
+        return True
 
     async def _tell(self, instance_id: str, data: bytes) -> None:
-        now = clock.now().isoformat()
-        lines = [
-            {"at": now, "line": line[:_LINE_CHARACTERS]}
-            for line in data.decode("utf-8", "replace").splitlines()
-        ]
-        body = json.dumps({"lines": lines}).encode()
+        subject = subjects.log("instance", instance_id)
+        messages = [Message(subject, body) for body in _bodies(data, at=clock.now().isoformat())]
         try:
-            await self._bus.publish([Message(subjects.log("instance", instance_id), body)])
+            await self._bus.publish(messages)
         except ZeitworkError as error:
             _log.debug("log lines not shipped", instance_id=instance_id, code=error.code)
 
@@ -78,8 +94,31 @@ def tail(run: Path) -> str:
         return ""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        lines = file.read().decode("utf-8", "replace").splitlines()
+        lines = _text(file.read()).splitlines()
     return "\n".join(lines[-_TAIL_LINES:])
+
+
+def _bodies(data: bytes, *, at: str) -> Iterator[bytes]:
+    """Messages of lines, each small enough for the stream, whatever the bytes become in JSON."""
+    lines: list[str] = []
+    size = 0
+    for line in _text(data).splitlines():
+        encoded = json.dumps({"at": at, "line": line[:_LINE_CHARACTERS]}, ensure_ascii=False)
+        size += len(encoded.encode())
+        if lines and size > _MESSAGE_BYTES:
+            yield _body(lines)
+            lines, size = [], len(encoded.encode())
+        lines.append(encoded)
+    yield _body(lines)
+
+
+def _body(lines: list[str]) -> bytes:
+    return f'{{"lines": [{", ".join(lines)}]}}'.encode()
+
+
+def _text(data: bytes) -> str:
+    """What was printed, without the passwords of URLs."""
+    return _URL_PASSWORD.sub("://***@", data.decode("utf-8", "replace"))
 
 
 def _read(path: Path, offset: int) -> bytes:
@@ -91,8 +130,23 @@ def _read(path: Path, offset: int) -> bytes:
         return b""
 
 
+def _bound(watch: _Watch) -> int:
+    """Start a file that has become too long anew; how many bytes will not be shipped."""
+    try:
+        size = watch.path.stat().st_size
+    except FileNotFoundError:
+        return 0
+    if size <= _MOST_BYTES:
+        return 0
+    skipped = size - watch.offset
+    _rotate(watch.path)
+    watch.offset = 0
+    return skipped
+
+
 def _rotate(path: Path) -> None:
-    """Copy and truncate: the instance holds the file open for appending."""
-    shutil.copyfile(path, path.with_suffix(".1.log"))
-    with path.open("r+b") as file:
+    """Copy the end and truncate: the instance holds the file open for appending."""
+    with path.open("r+b") as file, path.with_suffix(".1.log").open("wb") as old:
+        file.seek(-_MOST_BYTES, 2)
+        old.write(file.read(_MOST_BYTES))  # it may grow faster than it is copied
         file.truncate(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import closing
+from pathlib import Path
 
 from zeitwork.errors import HostUnsupported
 
@@ -11,14 +12,16 @@ from zeitwork.errors import HostUnsupported
 class Ports:
     """Ports of a range, both ends included; the search goes on behind the last lease.
 
-    A port that was just given back is not used again soon: a late client of its former instance
-    must not reach another one.
+    A port that was just given back is not used again soon: a late client of its former instance,
+    or a proxy with an old route, must not reach another one. That holds across restarts, as the
+    file `memory` names the last lease.
     """
 
-    def __init__(self, lowest: int, highest: int) -> None:
+    def __init__(self, lowest: int, highest: int, *, memory: Path) -> None:
         self._lowest = lowest
         self._count = highest - lowest + 1
-        self._next = 0
+        self._memory = memory
+        self._next = self._remembered()
         self._leased: set[int] = set()
 
     def lease(self) -> int:
@@ -32,6 +35,7 @@ class Ports:
             self._next = (self._next + 1) % self._count
             if port not in self._leased and _is_free(port):
                 self._leased.add(port)
+                self._memory.write_text(str(port))
                 return port
         raise HostUnsupported(
             f"all {self._count} ports for instances are in use: widen ZEITWORK_NODE__PORT_RANGE"
@@ -43,6 +47,14 @@ class Ports:
 
     def release(self, port: int) -> None:
         self._leased.discard(port)
+
+    def _remembered(self) -> int:
+        """Where the search goes on; anywhere will do when the file is of no use."""
+        try:
+            last = int(self._memory.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return 0
+        return (last + 1 - self._lowest) % self._count
 
 
 def _is_free(port: int) -> bool:

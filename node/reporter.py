@@ -51,7 +51,7 @@ class Reporter(Worker):
         self._news = asyncio.Event()
         self._sequence = 0
 
-    def report(self, spec: InstanceSpec, report: Report, *, correlation_id: str | None) -> None:
+    def report(self, spec: InstanceSpec, report: Report) -> None:
         self._sequence = max(self._sequence + 1, int(clock.now().timestamp() * 1_000_000))
         said = InstanceReported(
             instance_id=spec.instance_id,
@@ -65,7 +65,7 @@ class Reporter(Worker):
             detail=report.detail,
             exit_code=report.exit_code,
         )
-        with context.bind(correlation_id=correlation_id, actor=f"node:{self.node_id}"):
+        with context.bind(actor=f"node:{self.node_id}"):
             self._unsent[spec.instance_id] = wrap(
                 said, subject=spec.instance_id, source="zeitwork/node", project_id=spec.project_id
             )

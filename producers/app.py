@@ -7,7 +7,8 @@ from aiohttp import web
 from db.engine import Database
 from db.leased import LeasedLoop
 from db.session import UnitOfWork
-from events import subjects
+from events import durability, subjects
+from events.guard import Guard
 from events.nats_bus import NatsBus
 from producers.api import middleware
 from producers.api.call import Deps
@@ -18,10 +19,12 @@ from zeitwork import ids
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.config import Settings
 from zeitwork.errors import InvalidSettings
+from zeitwork.loops import Loop
 from zeitwork.opsserver import OpsServer
 from zeitwork.service import Service, Supervisor
 
 _HOUSEKEEPING_SECONDS = 3600.0
+_MEASURING_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0  # for calls in flight; followed streams never end by themselves
 _REQUIRED_SECRETS = ("api_token", "node_token", "github_webhook_secret")
 
@@ -60,7 +63,10 @@ def application(deps: Deps) -> web.Application:
     app = web.Application(middlewares=middleware.ORDER)
     for endpoint in ROUTES:
         app.router.add_route(
-            endpoint.method, PREFIX + endpoint.path, middleware.bound(endpoint, deps)
+            endpoint.method,
+            PREFIX + endpoint.path,
+            middleware.bound(endpoint, deps),
+            expect_handler=middleware.expected,
         )
     return app
 
@@ -83,10 +89,21 @@ async def run(settings: Settings) -> int:
         holder=ids.new_uuid(),
         interval=_HOUSEKEEPING_SECONDS,
     )
-    services: list[Service] = [database, bus, Relay(bus, work), housekeeping, ApiServer(deps)]
+    relay = Relay(bus, work)
+    measuring = Loop("outbox-depth", relay.measure, interval=_MEASURING_SECONDS)
+    services: list[Service] = [
+        database,
+        bus,
+        Guard(bus, replicas=settings.nats_replicas),
+        relay,
+        measuring,
+        housekeeping,
+        ApiServer(deps),
+    ]
     supervisor = Supervisor(services)
     ops = OpsServer(host=settings.api.ops_host, port=settings.api.ops_port, ready=supervisor.ready)
     services.insert(0, ops)
+    await durability.warn(settings.nats_monitor_url)
     return await supervisor.run()
 
 

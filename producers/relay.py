@@ -51,6 +51,14 @@ class Relay(Worker):
         finally:
             await cancel(listening)
 
+    async def measure(self) -> None:
+        """Show what waits, in whichever process holds the lock, and while none can publish."""
+        async with self._work.database.read() as session:
+            waiting = await outbox.backlog(session)
+        metrics.OUTBOX_DEPTH.set(waiting.depth)
+        age = (clock.now() - waiting.oldest).total_seconds() if waiting.oldest else 0.0
+        metrics.OUTBOX_OLDEST.set(age)
+
     async def _relay(self, lock: advisory.AdvisoryLock) -> None:
         checked = clock.monotonic()
         while True:
@@ -58,7 +66,6 @@ class Relay(Worker):
             moved = await self._move()
             if clock.monotonic() - checked > _CHECK_SECONDS:
                 await lock.check()
-                await self._measure()
                 checked = clock.monotonic()
             if moved < _BATCH:
                 await self._wait()
@@ -79,13 +86,11 @@ class Relay(Worker):
             return
 
     async def _listen(self) -> None:
-        async with self._bus.listen(subjects.WAKE_OUTBOX) as signals:
-            async for _ in signals:
-                self._woken.set()
-
-    async def _measure(self) -> None:
-        async with self._work.database.read() as session:
-            waiting = await outbox.backlog(session)
-        metrics.OUTBOX_DEPTH.set(waiting.depth)
-        age = (clock.now() - waiting.oldest).total_seconds() if waiting.oldest else 0.0
-        metrics.OUTBOX_OLDEST.set(age)
+        while True:
+            try:
+                async with self._bus.listen(subjects.WAKE_OUTBOX) as signals:
+                    async for _ in signals:
+                        self._woken.set()
+            except ZeitworkError as error:
+                _log.debug("relay cannot be woken", code=error.code)  # it polls meanwhile
+            await clock.sleep(clock.jitter(_PAUSE_SECONDS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import ValidationError
 from typing_extensions import override
 
 from db.engine import Database
@@ -19,7 +20,7 @@ from proxy.state import Keeper, StateFile
 from zeitwork import clock, logs
 from zeitwork.cache import Cache, RedisCache
 from zeitwork.config import Settings
-from zeitwork.errors import BrokerUnavailable, DatabaseUnavailable
+from zeitwork.errors import BrokerUnavailable
 from zeitwork.opsserver import OpsServer
 from zeitwork.service import Service, Supervisor, Worker
 
@@ -36,11 +37,14 @@ async def run(settings: Settings) -> int:
     upstreams = Upstreams(limits)
     saved = StateFile(settings.data_dir / "proxy" / "routes.json")
     keeper = Keeper(saved)
+    source = RouteSource(database, cache)
     feed = Feed(
         bus,
-        RouteSource(database, cache).load,
+        source.load,
+        cached=source.cached,
         saved=saved,
-        changed=[lambda table: upstreams.table_changed(table, None), keeper.save],
+        keep=keeper.save,
+        changed=[lambda table: upstreams.table_changed(table, None)],
     )
     edge = Edge(feed, upstreams, limits)
     listener = Server(
@@ -63,7 +67,7 @@ async def run(settings: Settings) -> int:
 
 
 class RouteSource:
-    """All routes: from the database, or from the shared cache while that is away."""
+    """Reads routes: all of them from the database, or what the shared cache holds."""
 
     def __init__(self, database: Database, cache: Cache) -> None:
         self._database = database
@@ -73,18 +77,24 @@ class RouteSource:
         """The whole table.
 
         Raises:
-            DatabaseUnavailable: the database is away, and the cache knows nothing.
-            CacheUnavailable: both are away.
+            DatabaseUnavailable: the database is away.
         """
-        try:
-            async with self._database.read() as session:
-                return await routes_all(session)
-        except DatabaseUnavailable:
-            records = await self._cache.records(CACHE_TABLE)
-            if not records:
-                raise
-            _log.warning("routes taken from the cache", routes=len(records))
-            return [Route.model_validate_json(record) for record in records.values()]
+        async with self._database.read() as session:
+            return await routes_all(session)
+
+    async def cached(self) -> Sequence[Route]:
+        """What the cache holds, be it old or incomplete.
+
+        Raises:
+            CacheUnavailable: the cache is away.
+        """
+        routes = []
+        for host, record in (await self._cache.records(CACHE_TABLE)).items():
+            try:
+                routes.append(Route.model_validate_json(record))
+            except ValidationError as error:
+                _log.warning("cached route not understood", host=host, errors=error.error_count())
+        return routes
 
 
 class _Connecting(Worker):

@@ -1,7 +1,8 @@
 """The client's side of a connection: cuts requests off the stream, one at a time.
 
-What a client sends ahead waits unparsed, up to a bound, until the request in hand is answered; so
-answers keep their order, and a flood of pipelined requests costs no more than its bytes.
+What a client sends ahead waits unparsed, up to a bound, until the request in hand is answered and
+the client has taken most of the answer; so answers keep their order, and a flood of pipelined
+requests costs no more than its bytes.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Protocol, cast
 
 from typing_extensions import override
 
-from proxy import heads, policy, refusals
+from proxy import headers, heads, policy, refusals
+from proxy.deadline import Deadline
 from proxy.edge import Edge
 from proxy.forward import Exchange
 from proxy.framing import BadFraming, BodyReader
 from proxy.heads import HEAD_END, RequestHead
-from proxy.limits import Deadline
 from proxy.refusals import Refusal, Refused
 from proxy.upstream import UpstreamConnection
 from proxy.websocket import Tunnel
@@ -140,14 +141,8 @@ class ClientConnection(asyncio.Protocol):
         self._begun = False
         self._skipped = False
         self._deadline.set(self._limits.keep_alive_seconds)
-        rest, self._rest = self._rest, b""
-        self._resume()
-        if self._running:
-            return
-        if rest:
-            self._run(rest)
-        if self._half_closed and self._state is _State.HEAD:
-            self.close()
+        if not self._running:
+            self._go_on()
 
     def break_off(self) -> None:
         # A plain FIN would look like the end of a body that the connection delimits.
@@ -194,7 +189,7 @@ class ClientConnection(asyncio.Protocol):
             self.abort()
             return
         self.transport.set_write_buffer_limits(high=self._limits.high_water_bytes)
-        self._peer = _address(self.transport.get_extra_info("peername"))
+        self._peer = headers.address_of(self.transport.get_extra_info("peername"))
         self._deadline.set(self._limits.head_seconds)
 
     @override
@@ -214,7 +209,7 @@ class ClientConnection(asyncio.Protocol):
     @override
     def eof_received(self) -> bool:
         """Whether to keep the way back open: FIN may only mean that the request is all there is."""
-        if self._state is _State.AHEAD:
+        if self._state is _State.AHEAD or (self._state is _State.HEAD and not self.writable):
             self._half_closed = True
             self._deadline.set(self._limits.half_close_seconds)
             return True
@@ -239,22 +234,33 @@ class ClientConnection(asyncio.Protocol):
             if self._state is _State.AHEAD:
                 self._deadline.clear()
             self._exchange.resume_response()
+        elif self._state is _State.HEAD:
+            self._go_on()
 
     def _run(self, data: bytes) -> None:
         """Take in what came; nested calls, from answers given at once, leave it to the outer."""
         self._running = True
         try:
             while data:
-                if self._state is _State.HEAD:
+                if self._state is _State.HEAD and self.writable:
                     data = self._read_head(data)
                 elif self._state is _State.BODY:
                     data = self._read_body(data)
                 else:
-                    if self._state is _State.AHEAD:
+                    if self._state in {_State.HEAD, _State.AHEAD}:
                         self._keep(data)
                     return
         finally:
             self._running = False
+
+    def _go_on(self) -> None:
+        """Take up what was sent ahead; behind it close, if nothing more can come."""
+        rest, self._rest = self._rest, b""
+        self._resume()
+        if rest:
+            self._run(rest)
+        if self._half_closed and self._state is _State.HEAD and self.writable:
+            self.close()
 
     def _read_head(self, data: bytes) -> bytes:
         """Begin an exchange if the head is complete; the bytes behind what was used."""
@@ -390,10 +396,3 @@ class ClientConnection(asyncio.Protocol):
             # It takes nothing, or went away without an answer, or does not end its half.
             self._gone()
             self.abort()
-
-
-def _address(peername: tuple[str, int] | None) -> str:
-    """The address without zone, and IPv4 in its own notation."""
-    if not peername:
-        return "unknown"
-    return peername[0].partition("%")[0].removeprefix("::ffff:")

@@ -2,7 +2,8 @@
 
 The follower opens before the load, so nothing falls between the two; what arrives during a load
 is applied at once and again on top of what was loaded. A load is the truth, events between two
-loads are guarded by versions. When database and broker are away, the last table goes on serving.
+loads are guarded by versions. When database and broker are away, the last table goes on serving;
+a process that has not seen the database yet adds what the shared cache knows better than its disk.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _log = logs.get(__name__)
 
 Load = Callable[[], Awaitable[Sequence[Route]]]
 Changed = Callable[[RoutingTable], None]
-Source = Literal["nothing", "disk", "database", "events"]
+Source = Literal["nothing", "events", "cache", "disk", "database"]
 
 _RELOAD_SECONDS = 60.0
 _LOAD_SECONDS = 15.0
@@ -48,7 +49,9 @@ class Feed(Worker):
         bus: Bus,
         load: Load,
         *,
+        cached: Load,
         saved: StateFile,
+        keep: Changed,
         changed: Sequence[Changed] = (),
         reload_seconds: float = _RELOAD_SECONDS,
     ) -> None:
@@ -56,7 +59,11 @@ class Feed(Worker):
 
         Args:
             load: reads all routes from the database; raises ZeitworkError when it is away.
-            saved: the table to start from when the first load fails.
+            cached: reads the routes in the shared cache. They may be old or few: the cache can be
+                wiped at any time, so they are merged by version and never replace a table.
+            saved: the table to start from.
+            keep: called with each new table that is worth a start: not with one made of events
+                and cached rows alone, to which most hosts would be unknown.
             changed: called with each new table, in the order given.
         """
         super().__init__()
@@ -64,19 +71,22 @@ class Feed(Worker):
         self.source: Source = "nothing"
         self._bus = bus
         self._load = load
+        self._cached = cached
         self._saved = saved
+        self._keep = keep
         self._changed = changed
         self._reloading = Loop(
             "route-reload", self._reload, interval=reload_seconds, timeout=2 * _LOAD_SECONDS
         )
         self._followed = asyncio.Event()
         self._load_begun = False
+        self._cache_read = False
         self._during_load: dict[str, RouteEvent] | None = None
         self._reason = "no routing table yet"
 
     @property
     def loaded(self) -> bool:
-        """Whether some table was there; an unknown host means nothing before."""
+        """Whether a whole table was there; an unknown host means nothing before."""
         return self.source in {"disk", "database"}
 
     @override
@@ -95,7 +105,8 @@ class Feed(Worker):
 
     @override
     async def ready(self) -> str | None:
-        return await super().ready() or (None if self.loaded else self._reason)
+        usable = self.loaded or self.source == "cache"
+        return await super().ready() or (None if usable else self._reason)
 
     @override
     async def run(self) -> None:
@@ -152,11 +163,27 @@ class Feed(Worker):
             self._reason = f"no routing table yet: {why}"
             _log.warning("routes cannot be loaded", error=why, table=self.source)
             if self.source != "database":
+                await self._read_cache()
                 asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._reloading.wake)
             return
         finally:
             self._during_load = None
         self._swap(table, source="database")
+
+    async def _read_cache(self) -> None:
+        """Once, until the database is there: nothing newer gets into the cache without it."""
+        if self._cache_read:
+            return
+        try:
+            async with asyncio.timeout(_LOAD_SECONDS):
+                routes = await self._cached()
+        except (ZeitworkError, TimeoutError) as error:
+            _log.warning("cached routes cannot be read", error=str(error) or "no answer in time")
+            return
+        self._cache_read = True
+        table = self.table.merge(routes)
+        if table is not self.table:
+            self._swap(table, source=self.source if self.loaded else "cache")
 
     async def _wait_for_follower(self) -> None:
         """Let the follower open first; without a broker the table is still worth loading."""
@@ -172,6 +199,8 @@ class Feed(Worker):
         metrics.EDGE_ROUTES.set(len(table))
         for changed in self._changed:
             changed(table)
+        if self.loaded:
+            self._keep(table)
 
 
 def _about(event: RouteEvent) -> tuple[str, int]:

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from proxy import policy
 from proxy.heads import Fields, RequestHead, ResponseHead
 from proxy.policy import Demand, Reply
 
@@ -47,7 +48,8 @@ _WRITTEN_ANEW = frozenset(
         b"x-request-id",
     }
 )
-_REQUEST_DROPPED = _HOP_BY_HOP | _WRITTEN_ANEW
+# CGI shows a field `Proxy` to programs as HTTP_PROXY (CVE-2016-5385).
+_REQUEST_DROPPED = _HOP_BY_HOP | _WRITTEN_ANEW | {b"proxy"}
 _RESPONSE_DROPPED = _HOP_BY_HOP | {b"content-length", b"via", b"x-request-id", b"x-zeitwork-error"}
 _NOT_NOMINABLE = frozenset(
     {
@@ -154,7 +156,7 @@ def response(
 def informational(head: ResponseHead) -> bytes:
     """A 1xx response to pass on; it has no body and ends nothing."""
     parts = [_status_line(head)]
-    _copy_fields(head, frozenset(), parts)
+    _copy_fields(head, policy.nominated(head), parts)
     parts.append(b"\r\n")
     return b"".join(parts)
 
@@ -162,7 +164,7 @@ def informational(head: ResponseHead) -> bytes:
 def switching(head: ResponseHead, *, request_id: str) -> bytes:
     """The 101 that opens a WebSocket."""
     parts = [_status_line(head)]
-    _copy_fields(head, frozenset(), parts)
+    _copy_fields(head, policy.nominated(head), parts)
     parts.append(
         b"connection: upgrade\r\nupgrade: websocket\r\nx-request-id: %b\r\n\r\n"
         % request_id.encode()
@@ -175,6 +177,13 @@ def connection(minor: int, *, keep_alive: bool) -> bytes:
     if not keep_alive:
         return b"connection: close\r\n"
     return b"" if minor else b"connection: keep-alive\r\n"
+
+
+def address_of(peername: tuple[str, int] | None) -> str:
+    """A peer's address without zone, and IPv4 in its own notation."""
+    if not peername:
+        return "unknown"
+    return peername[0].partition("%")[0].removeprefix("::ffff:")
 
 
 def _status_line(head: ResponseHead) -> bytes:

@@ -130,7 +130,6 @@ def accept(head: ResponseHead, *, method: bytes) -> Reply:
     Raises:
         BadFraming: where its body ends is not certain.
     """
-    connection: list[bytes] = []
     lengths: list[bytes] = []
     encodings: list[bytes] = []
     for name, value in head.fields:
@@ -138,9 +137,7 @@ def accept(head: ResponseHead, *, method: bytes) -> Reply:
             lengths.append(value)
         elif name == b"transfer-encoding":
             encodings.append(value)
-        elif name == b"connection":
-            connection.append(value)
-    options = _tokens(connection)
+    options = nominated(head)
     length = _response_length(lengths, encodings, minor=head.minor)
     reusable = head.minor == 1 and b"close" not in options
     if method == b"HEAD" or head.status in {204, 304}:
@@ -156,8 +153,12 @@ def accept(head: ResponseHead, *, method: bytes) -> Reply:
 def is_websocket_switch(head: ResponseHead) -> bool:
     """Whether a 101 is the answer to an upgrade to WebSocket, and nothing else."""
     upgrades = [value.lower() for name, value in head.fields if name == b"upgrade"]
-    options = _tokens([value for name, value in head.fields if name == b"connection"])
-    return upgrades == [b"websocket"] and b"upgrade" in options
+    return upgrades == [b"websocket"] and b"upgrade" in nominated(head)
+
+
+def nominated(head: ResponseHead) -> frozenset[bytes]:
+    """What the Connection field says: options, and field names made hop-by-hop."""
+    return _tokens([value for name, value in head.fields if name == b"connection"])
 
 
 @lru_cache(maxsize=4096)

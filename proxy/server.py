@@ -101,9 +101,8 @@ class Server:
         return True
 
     def left(self, connection: ClientConnection) -> None:
-        """Forget a connection that is gone; one that became a tunnel stays until it closes."""
-        if not connection.tunnelling:
-            self.connections.discard(connection)
+        """Forget a connection that is gone."""
+        self.connections.discard(connection)
         self._left.set()
 
     async def _until(self, *, tunnels: bool) -> None:

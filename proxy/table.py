@@ -50,7 +50,20 @@ class RoutingTable:
         """This table with the event in it; this table itself if the event is not news."""
         if isinstance(event, RouteRemoved):
             return self._without(event.host.lower(), event.version)
-        return self._with(_lower(event.route))
+        return self.merge([event.route])
+
+    def merge(self, routes: Iterable[Route]) -> RoutingTable:
+        """This table with the rows that are news to it; the others stay as they are."""
+        news: dict[str, Route] = {}
+        for offered in routes:
+            route = _lower(offered)
+            known = news[route.host].version if route.host in news else self._version(route.host)
+            if route.version > known:
+                news[route.host] = route
+        if not news:
+            return self
+        removed = {host: version for host, version in self._removed.items() if host not in news}
+        return RoutingTable({**self._routes, **news}, removed)
 
     def replace(self, routes: Iterable[Route]) -> RoutingTable:
         """The whole truth, as loaded; equal rows keep their identity, gone ones are remembered."""
@@ -64,15 +77,6 @@ class RoutingTable:
             if host not in fresh:
                 removed[host] = route.version
         return RoutingTable(fresh, _bounded(removed))
-
-    def _with(self, route: Route) -> RoutingTable:
-        host = route.host
-        if route.version <= self._version(host):
-            return self
-        removed = self._removed
-        if host in removed:
-            removed = {key: version for key, version in removed.items() if key != host}
-        return RoutingTable({**self._routes, host: route}, removed)
 
     def _without(self, host: str, version: int) -> RoutingTable:
         row = self._routes.get(host)

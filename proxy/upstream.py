@@ -14,9 +14,10 @@ from typing_extensions import override
 
 from events.routes import Target
 from proxy import heads, policy
+from proxy.deadline import Deadline
 from proxy.framing import BadFraming, BodyReader, EndlessBody
 from proxy.heads import HEAD_END, ResponseHead
-from proxy.limits import Deadline, Limits
+from proxy.limits import Limits
 from proxy.policy import Reply
 from proxy.websocket import Tunnel
 from zeitwork.errors import TimedOut, Unavailable
@@ -124,8 +125,13 @@ class UpstreamConnection(asyncio.Protocol):
         """Send more of the request; behind its end the time for the response begins."""
         self._sent_all = complete
         self.transport.write(data)
-        if complete and self._reader is None:
-            self._deadline.set(self._limits.response_head_seconds)
+        if complete and not self._paused:
+            # A pause of the request may have cleared the deadline of a response already begun.
+            limits = self._limits
+            waiting = self._reader is None
+            self._deadline.set(
+                limits.response_head_seconds if waiting else limits.body_idle_seconds
+            )
 
     def pause(self) -> None:
         """Take nothing more from the instance: the client does not keep up."""

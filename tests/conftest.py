@@ -8,4 +8,9 @@ for _name in list(os.environ):
     if _name.startswith(("ZEITWORK_", "OTEL_")):
         del os.environ[_name]
 
-pytest_plugins = ["tests.support.servers", "tests.support.database", "tests.support.api"]
+pytest_plugins = [
+    "tests.support.servers",
+    "tests.support.database",
+    "tests.support.api",
+    "tests.support.consumers",
+]

@@ -91,7 +91,13 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "console", "json"] = "auto"
 
     database_url: SecretStr = SecretStr("postgresql://zeitwork@127.0.0.1:5432/zeitwork")
-    nats_url: SecretStr = SecretStr("nats://127.0.0.1:4222")
+    nats_url: SecretStr = Field(
+        SecretStr("nats://127.0.0.1:4222"), description="several servers separated by commas"
+    )
+    nats_monitor_url: SecretStr | None = Field(
+        None, description="its monitoring port: durability is checked there at start"
+    )
+    nats_replicas: Literal[1, 3, 5] = Field(1, description="servers that hold each stream")
     cache_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
 
     api_token: SecretStr = SecretStr("")

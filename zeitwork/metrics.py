@@ -30,6 +30,11 @@ OUTBOX_DEPTH = Gauge("zeitwork_outbox_depth", "Events not yet published", regist
 OUTBOX_OLDEST = Gauge(
     "zeitwork_outbox_oldest_age_seconds", "Age of the oldest unpublished event", registry=REGISTRY
 )
+TOPOLOGY_RESTORED = Counter(
+    "zeitwork_topology_restored",
+    "Streams and durables that had disappeared and were made anew",
+    registry=REGISTRY,
+)
 HANDLED = Histogram(
     "zeitwork_handler_seconds",
     "Time a handler took, by outcome (done, later, drop, retry, dead)",

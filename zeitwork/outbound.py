@@ -12,13 +12,21 @@ Session = aiohttp.ClientSession
 
 
 def session(
-    *, total: float | None = 30.0, connect: float = 5.0, token: str | None = None
+    *,
+    total: float | None = 30.0,
+    connect: float = 5.0,
+    silence: float | None = None,
+    token: str | None = None,
 ) -> aiohttp.ClientSession:
-    """A session whose requests end within `total` seconds (None: streams bound themselves)."""
+    """A session whose requests end within `total` seconds (None: streams bound themselves).
+
+    Args:
+        silence: seconds that the other side may take between two pieces of its answer.
+    """
     headers = {"User-Agent": f"zeitwork/{__version__}"}
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     return aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=total, sock_connect=connect),
+        timeout=aiohttp.ClientTimeout(total=total, sock_connect=connect, sock_read=silence),
         headers=headers,
     )

@@ -142,6 +142,12 @@ def python_toolchain() -> Path:
     return Path(sys.base_prefix).resolve()
 
 
+def is_interpreter(link: str) -> bool:
+    """Whether a link leads to the interpreter of `python_toolchain`, as virtual environments do."""
+    path = Path(link)
+    return path.parent == python_toolchain() / "bin" and path.name.startswith("python")
+
+
 @functools.cache
 def program() -> Path:
     """The bubblewrap binary: the packaged one, else the system's.

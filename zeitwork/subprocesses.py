@@ -21,6 +21,7 @@ from zeitwork.errors import HostUnsupported, ProgramFailed, TimedOut
 OnLine = Callable[[str], Awaitable[None] | None]
 _MAX_LINE_BYTES = 16 * 1024
 _KILL_GRACE_SECONDS = 5.0
+_PIPE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,11 @@ async def kill_tree(process: asyncio.subprocess.Process) -> None:
     """SIGKILL to the child's whole group, and wait for the child; nothing when it has ended."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), _PIPE_SECONDS)
+        return
+    # `wait` also waits for the end of the output, which a process that left the session may hold.
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
     await asyncio.wait_for(process.wait(), _KILL_GRACE_SECONDS)
 
 

@@ -1,6 +1,7 @@
 """OpenTelemetry: spans always, exported when OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-W3C `traceparent` travels in NATS headers and HTTP headers through `inject` and `continued`.
+W3C `traceparent` travels in NATS headers and HTTP headers through `inject` and `continued`; a row
+that outlives the work that made it keeps it too, for `resumed`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
-from opentelemetry import propagate, trace
+from opentelemetry import context, propagate, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -57,11 +58,29 @@ def continued(
         yield active
 
 
+@contextmanager
+def resumed(traceparent: str | None) -> Iterator[None]:
+    """Work inside the trace of a kept `traceparent`; without one, inside none."""
+    carrier = {} if traceparent is None else {"traceparent": traceparent}
+    token = context.attach(propagate.extract(carrier))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
 def inject(headers: MutableMapping[str, str]) -> None:
     """Write the current `traceparent` into `headers`."""
     propagate.inject(headers)
 
 
+def current_traceparent() -> str | None:
+    """The current span in the form that `resumed` takes."""
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    return carrier.get("traceparent")
+
+
 def current_trace_id() -> str | None:
-    context = trace.get_current_span().get_span_context()
-    return format(context.trace_id, "032x") if context.is_valid else None
+    span = trace.get_current_span().get_span_context()
+    return format(span.trace_id, "032x") if span.is_valid else None

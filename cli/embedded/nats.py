@@ -15,8 +15,6 @@ from cli.program import Command
 from zeitwork import config
 from zeitwork.errors import HostUnsupported
 
-# `sync_interval: always` makes a publish acknowledgement mean "on disk" (fsync), as the relay
-# deletes its row on that word.
 _CONFIGURATION = """\
 listen: {listen}
 http: {monitor}
@@ -33,7 +31,13 @@ jetstream {{
 
 
 class NatsServer(EmbeddedServer):
-    """nats-server; clients give a token, the monitoring port is open on this machine."""
+    """nats-server; clients give a token, the monitoring port is open on this machine.
+
+    `sync_interval: always` makes a publish acknowledgement mean "on disk" (fsync), as the relay
+    deletes its row on that word.
+    """
+
+    configuration = _CONFIGURATION
 
     def __init__(
         self, directory: Path, *, port: int, monitor_port: int, logs: Path | None = None
@@ -54,7 +58,7 @@ class NatsServer(EmbeddedServer):
     async def command(self) -> Command:
         private_files.directory(self.directory)
         configuration = self.directory / "nats.conf"
-        text = _CONFIGURATION.format(
+        text = self.configuration.format(
             listen=json.dumps(f"{HOST}:{self.port}"),
             monitor=json.dumps(f"{HOST}:{self._monitor_port}"),
             token=json.dumps(self._token()),

@@ -6,13 +6,14 @@ another: installers trust what they have unpacked before.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from consumers.builds import directories
+from consumers.builds import directories, tree
 
 INSIDE = "/cache"
 _BUDGET_BYTES = 5 * 1024**3
@@ -49,10 +50,7 @@ def trim(root: Path, *, budget_bytes: int = _BUDGET_BYTES) -> None:
 
 def _size(path: Path) -> int:
     total = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            try:
-                total += os.lstat(Path(folder, name)).st_blocks * 512
-            except FileNotFoundError:
-                continue
+    for entry in tree.walk(path):
+        with contextlib.suppress(FileNotFoundError):
+            total += entry.stat(follow_symlinks=False).st_blocks * 512
     return total

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from consumers.builds.transcript import masked
 from zeitwork.errors import SourceUnavailable
 
 PROTOCOLS = "file:https:http:ssh:git"
@@ -16,7 +14,8 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 # The short form of ssh: git@github.com:owner/name.git
 _SHORT = re.compile(rf"(?P<user>{_USER.pattern})@(?P<host>{_HOST.pattern}):(?P<path>[^:-].*)")
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]|%0[0ad]", re.IGNORECASE)
+# No address needs a quote or a backslash, and in git's files they would end a value.
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\"\\]|%0[0ad]", re.IGNORECASE)
 _MOST_CHARACTERS = 2048
 
 
@@ -26,11 +25,12 @@ class Remote:
 
     Attributes:
         address: without credentials; may be shown.
-        authorization: the HTTP header's value that carries them, if there were any.
+        login: the same with its user and password, as git's credential store takes it; None when
+            there were none.
     """
 
     address: str
-    authorization: str | None = field(default=None, repr=False)
+    login: str | None = field(default=None, repr=False)
 
 
 def parse(clone_url: str) -> Remote:
@@ -40,7 +40,9 @@ def parse(clone_url: str) -> Remote:
         SourceUnavailable: it is not an address that is cloned from; the message says what is.
     """
     if len(clone_url) > _MOST_CHARACTERS or _FORBIDDEN.search(clone_url):
-        raise SourceUnavailable("The clone address is too long or holds blanks or control codes.")
+        raise SourceUnavailable(
+            "The clone address is too long or holds blanks, quotes or control codes."
+        )
     if _SHORT.fullmatch(clone_url):
         return Remote(clone_url)
     try:
@@ -70,12 +72,14 @@ def _without_credentials(parts: SplitResult) -> Remote:
     address = parts._replace(netloc=host).geturl()
     if not credentials or parts.scheme not in {"http", "https"}:
         return Remote(address)
-    plain = f"{unquote(user)}:{unquote(password)}".encode()
-    return Remote(address, f"Basic {base64.b64encode(plain).decode()}")
+    safe = f"{quote(unquote(user), safe='')}:{quote(unquote(password), safe='')}"
+    return Remote(address, f"{parts.scheme}://{safe}@{host}{parts.path}")
 
 
 def _refused(clone_url: str) -> SourceUnavailable:
+    # What is no address has no known place for its password: nothing before an "@" is shown.
+    rest = clone_url.rpartition("@")[2]
     return SourceUnavailable(
-        f"{masked(clone_url)[:200]!r} is not an address to clone from: use https://, ssh://, "
+        f"{rest[:200]!r} is not an address to clone from: use https://, ssh://, "
         "git@host:path, http://, git:// or file:///."
     )

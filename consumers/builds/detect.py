@@ -91,7 +91,7 @@ def project_table(listing: Listing) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(listing.text("pyproject.toml"))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers may be too long for int()
         raise BuildFailed(f"pyproject.toml is not valid TOML: {error}") from error
 
 
@@ -103,7 +103,7 @@ def package_table(listing: Listing) -> dict[str, Any]:
     """
     try:
         table = json.loads(listing.text("package.json") or "{}")
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BuildFailed(f"package.json is not valid JSON: {error}") from error
     if not isinstance(table, dict):
         raise BuildFailed("package.json must hold a JSON object")

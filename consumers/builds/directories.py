@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from zeitwork import ids
 from zeitwork.errors import Conflict
 
 _TRASH = ".trash-"
@@ -104,17 +104,32 @@ def _is(path: Path, descriptor: int) -> bool:
 
 
 def _remove_tree(path: Path) -> None:
+    """Remove a tree of any depth: its folders are brought to the top and emptied there.
+
+    Nothing recurses, and no path grows beyond what the kernel takes; a build may nest folders
+    deeper than either allows, and take the rights from them.
+    """
     with contextlib.suppress(FileNotFoundError):  # another process may be removing it, too
-        try:
-            shutil.rmtree(path)
-        except PermissionError:
-            _give_rights_back(path)
-            shutil.rmtree(path)
+        path.chmod(0o700)
+        while folders := _empty(path, lift_to=None):
+            for folder in folders:
+                _empty(folder, lift_to=path)
+                folder.rmdir()
+        path.rmdir()
 
 
-def _give_rights_back(path: Path) -> None:
-    """Builds may take the rights from their own directories."""
-    for folder, below, _ in os.walk(path):
-        for name in below:
-            if not Path(folder, name).is_symlink():
-                Path(folder, name).chmod(0o700)
+def _empty(folder: Path, *, lift_to: Path | None) -> list[Path]:
+    """Remove the files of `folder`, and move its folders away; those that stay."""
+    staying = []
+    with os.scandir(folder) as entries:
+        for entry in [*entries]:
+            if not entry.is_dir(follow_symlinks=False):
+                Path(entry.path).unlink()
+                continue
+            below = Path(entry.path)
+            below.chmod(0o700)
+            if lift_to is None:
+                staying.append(below)
+            else:
+                below.rename(lift_to / ids.token())
+    return staying

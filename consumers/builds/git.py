@@ -33,7 +33,13 @@ _SETTINGS = """\
 	auto = 0
 [maintenance]
 	auto = false
+[credential]
+	helper = store
+	useHttpPath = true
 """
+# Where `git credential-store` looks, below HOME. Unlike a header, what is in there goes only to the
+# address that it was given for, neither to argv nor to wherever the server redirects.
+_LOGINS = ".git-credentials"
 _LIMITED = 'ulimit -f "$0" && exec "$@"'
 _BLOCK_BYTES = 512
 
@@ -44,7 +50,7 @@ class Git:
 
     Attributes:
         tree: the working tree.
-        settings: a private file, outside of the tree: it may hold a credential.
+        settings: a file in a private directory, outside of the tree: credentials lie beside it.
         most_file_bytes: no file that git writes grows beyond this, packs included.
     """
 
@@ -56,6 +62,10 @@ class Git:
     async def prepare(self, remote: Remote) -> None:
         """Write the settings; has to come first."""
         await asyncio.to_thread(self._write_settings, remote)
+
+    def forget(self) -> None:
+        """Remove the credentials; for before anything of the repository runs."""
+        self._logins.unlink(missing_ok=True)
 
     async def run(self, *arguments: str, on_line: OnLine | None = None) -> Completed:
         """Run `git arguments…`.
@@ -74,6 +84,10 @@ class Git:
             max_output=64 * 1024 if on_line is None else 0,
         )
 
+    @property
+    def _logins(self) -> Path:
+        return self.settings.with_name(_LOGINS)
+
     def _environment(self) -> Mapping[str, str]:
         return {
             **host_settings.for_git(),
@@ -91,11 +105,7 @@ class Git:
         }
 
     def _write_settings(self, remote: Remote) -> None:
-        text = _SETTINGS
-        if remote.authorization is not None:
-            # Bound to the address: neither in argv, where every user of the machine can read
-            # it, nor sent on to wherever the server redirects.
-            text += f'[http "{remote.address}"]\n'
-            text += f"\textraHeader = Authorization: {remote.authorization}\n"
-        self.settings.touch(mode=0o600)
-        self.settings.write_text(text)
+        self.settings.write_text(_SETTINGS)
+        if remote.login is not None:
+            self._logins.touch(mode=0o600)
+            self._logins.write_text(f"{remote.login}\n")

@@ -59,7 +59,13 @@ class Builder:
         taken = await self._take(event.build_id)
         if not isinstance(taken, Taken):
             return taken
-        log = LogWriter(taken.build, work=self._work, bus=self._bus, last_line=taken.last_line)
+        log = LogWriter(
+            taken.build,
+            token=taken.token,
+            work=self._work,
+            bus=self._bus,
+            last_line=taken.last_line,
+        )
         await log.start()
         try:
             result = await self._run(taken, log)

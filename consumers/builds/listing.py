@@ -42,6 +42,11 @@ class Listing:
         return next((path for path in paths if path in self.files), None)
 
 
+def shown(path: Path) -> str:
+    """A path as text that can be stored and sent: names on disk need not be UTF-8."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def read(app: Path) -> Listing:
     """Look at the tree below `app`; blocking.
 
@@ -53,7 +58,7 @@ def read(app: Path) -> Listing:
     for path in _walk(app):
         if len(files) >= _MOST_FILES:
             break
-        name = path.relative_to(app).as_posix()
+        name = shown(path.relative_to(app))
         files.add(name)
         if name in _MANIFESTS:
             texts[name] = _manifest(path, name)
@@ -70,11 +75,18 @@ def _walk(app: Path) -> Iterator[Path]:
         below: list[Path] = []
         for folder in level:
             for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-                if entry.is_file():
+                if _is_file(entry):
                     yield Path(entry.path)
                 elif entry.is_dir(follow_symlinks=False) and _interesting(entry.name):
                     below.append(Path(entry.path))
         level = below
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself, or to a name that no file system takes
+        return False
 
 
 def _interesting(folder: str) -> bool:

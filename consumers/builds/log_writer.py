@@ -9,7 +9,7 @@ from datetime import datetime
 from typing_extensions import override
 
 from db.models import Build
-from db.queries.builds import build_logs_append
+from db.queries.builds import build_lock, build_logs_append
 from db.session import UnitOfWork
 from events import subjects
 from events.bus import Bus, Message
@@ -28,13 +28,19 @@ _LAST_SECONDS = 10.0  # to store the rest when the build has ended
 
 
 class LogWriter(Worker):
-    """Takes lines without waiting; `stop` returns when they are stored or PostgreSQL stays away."""
+    """Takes lines without waiting; `stop` returns when they are stored or PostgreSQL stays away.
+
+    Lines of a builder that lost its lease are dropped: the next one has their numbers.
+    """
 
     name = "build-log"
 
-    def __init__(self, build: Build, *, work: UnitOfWork, bus: Bus, last_line: int) -> None:
+    def __init__(
+        self, build: Build, *, token: str, work: UnitOfWork, bus: Bus, last_line: int
+    ) -> None:
         super().__init__()
         self._build = build
+        self._token = token
         self._work = work
         self._bus = bus
         self._number = last_line
@@ -86,6 +92,10 @@ class LogWriter(Worker):
         while self._pending:
             batch = self._pending[:_BATCH_LINES]
             async with self._work.transaction() as tx:
+                build = await build_lock(tx.session, self._build.id)
+                if build is None or build.lease_token != self._token:
+                    self._pending.clear()
+                    return
                 await build_logs_append(tx.session, self._build, batch)
             del self._pending[: len(batch)]
         await self._tell()

@@ -16,7 +16,10 @@ from threading import Event
 
 import zstandard
 
-from consumers.builds import threads
+from consumers.builds import threads, tree
+from consumers.builds.listing import shown
+from consumers.builds.tree import MOST_PATH_BYTES
+from zeitwork import sandbox
 from zeitwork.errors import BuildFailed
 
 _LEVEL = 3
@@ -24,8 +27,8 @@ _LEVEL = 3
 _LEFT_OUT = frozenset(
     {".git", ".hg", ".svn", ".netrc", ".npmrc", ".pypirc", ".ssh", ".aws", ".gnupg"}
 )
-# Locks and times of an installer.
-_NOISE = frozenset({".lock", "uv_cache.json", ".DS_Store"})
+# Locks of an installer, and what a file manager leaves.
+_NOISE = frozenset({".lock", ".DS_Store"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,18 @@ async def pack(app: Path, target: Path, *, limits: Limits) -> Packed:
     """Write the archive of `app` to `target`; links are kept as links and never followed.
 
     Raises:
-        BuildFailed: there is too much of it.
+        BuildFailed: there is too much of it; a link leads out of it, which no node takes, except
+            to the interpreter; or the build took the right to read it from itself.
     """
-    return await threads.run(lambda stop: _pack(app, target, limits=limits, stop=stop))
+    try:
+        return await threads.run(lambda stop: _pack(app, target, limits=limits, stop=stop))
+    except PermissionError as error:
+        name = shown(Path(error.filename).relative_to(app))
+        raise BuildFailed(f"{name} cannot be read; give its owner the right to.") from error
 
 
 def _pack(app: Path, target: Path, *, limits: Limits, stop: Event) -> Packed:
+    app = app.resolve()
     entries = files = size = 0
     compressor = zstandard.ZstdCompressor(level=_LEVEL)
     with (
@@ -63,8 +72,10 @@ def _pack(app: Path, target: Path, *, limits: Limits, stop: Event) -> Packed:
             fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT, errors="surrogateescape"
         ) as archive,
     ):
-        for name, entry in _entries(app, ""):
+        for name, entry in _entries(app):
             threads.check(stop)
+            if entry.is_symlink():
+                _check_link(Path(entry.path), app)
             entries += 1
             member = _member(name, entry)
             if member.isreg():
@@ -80,18 +91,27 @@ def _pack(app: Path, target: Path, *, limits: Limits, stop: Event) -> Packed:
     return Packed(files, size)
 
 
-def _entries(folder: Path | str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _entries(app: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Files, directories and links, each directory before what it holds, by name in bytes."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name)):
-        if entry.name in _LEFT_OUT or entry.name in _NOISE:
-            continue
-        name = f"{prefix}{entry.name}"
+    pending = _below(app, "")
+    while pending:
+        name, entry = pending.pop()
+        if len(os.fsencode(name)) > MOST_PATH_BYTES:
+            raise BuildFailed(f"The built application holds a path that is too long: {name[:80]}…")
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISDIR(mode):
             yield name, entry
-            yield from _entries(entry.path, f"{name}/")
+            pending += _below(entry.path, f"{name}/")
         elif stat.S_ISREG(mode) or stat.S_ISLNK(mode):
             yield name, entry
+
+
+def _below(folder: Path | str, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
+    """The entries of a folder, the last one first."""
+    with os.scandir(folder) as found:
+        entries = [entry for entry in found if entry.name not in _LEFT_OUT | _NOISE]
+    entries.sort(key=lambda entry: os.fsencode(entry.name), reverse=True)
+    return [(f"{prefix}{entry.name}", entry) for entry in entries]
 
 
 def _member(name: str, entry: os.DirEntry[str]) -> tarfile.TarInfo:
@@ -106,6 +126,11 @@ def _member(name: str, entry: os.DirEntry[str]) -> tarfile.TarInfo:
         member.mode = 0o755 if facts.st_mode & stat.S_IXUSR else 0o644
         member.size = facts.st_size
     return member
+
+
+def _check_link(link: Path, app: Path) -> None:
+    if tree.leads_out(link, app) and not sandbox.is_interpreter(str(link.readlink())):
+        raise BuildFailed(tree.told(link, app))
 
 
 def _too_much(limits: Limits) -> str:

@@ -139,9 +139,7 @@ class Pipeline:
         For the start of a process and every few hours; builds that run are not touched.
         """
         for folder in await asyncio.to_thread(directories.folders, self._work_dir):
-            with contextlib.suppress(Conflict), directories.owned(folder):
-                await survivors.end(folder.name)
-                await _discard(folder)
+            await _clear(folder)
         await threads.run(lambda _: caches.trim(self._cache_dir))
 
     async def _run(self, job: _Job) -> BuildResult:
@@ -166,7 +164,7 @@ class Pipeline:
             facts = await source.fetch(
                 job.remote, commit, git=git, limits=limits, transcript=transcript
             )
-            git.settings.unlink()
+            git.forget()
         transcript.say(f"{facts.files} files, {_size(facts.size)}")
         return checkout
 
@@ -242,13 +240,19 @@ class Pipeline:
 async def _workspace(folder: Path) -> AsyncIterator[Path]:
     """An empty directory of a build, held and in the end removed."""
     if await asyncio.to_thread(folder.exists):
-        # A killed process left it; or the build runs, and then it is held.
-        await threads.run(lambda _: directories.remove(folder))
+        await _clear(folder)
     with directories.owned(folder):
         try:
             yield folder
         finally:
             await _discard(folder)
+
+
+async def _clear(folder: Path) -> None:
+    """End and remove what a killed builder left, if it is not a build that runs."""
+    with contextlib.suppress(Conflict), directories.owned(folder):
+        await survivors.end(folder.name)
+        await _discard(folder)
 
 
 async def _discard(folder: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from consumers.builds.clone_url import Remote
 from consumers.builds.git import Git
 from consumers.builds.transcript import Transcript, masked
+from consumers.builds.tree import MOST_PATH_BYTES
 from zeitwork.errors import SourceUnavailable, TimedOut
 from zeitwork.subprocesses import Completed
 
@@ -61,6 +62,8 @@ class _Inventory:
         if match["mode"] == _SUBMODULE_MODE:
             self.submodules += 1
             return
+        if len(line) - match.end() > MOST_PATH_BYTES:
+            raise SourceUnavailable(f"The commit holds a path longer than {MOST_PATH_BYTES} bytes.")
         self.files += 1
         self.size += int(match["size"])
         if self.files > self._limits.files:

@@ -16,7 +16,9 @@ _LINE_COST = 256
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
-_URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.-]*://)[^/\s@'\"]+@")
+# From "//" to the last "@" before the path: passwords hold "@" as well. No scheme in front, which
+# would take quadratic time on a long word.
+_URL_CREDENTIALS = re.compile(r"://[^/\s'\"]+@")
 
 
 class Transcript:
@@ -50,11 +52,11 @@ class Transcript:
         self._cost += max(len(line), _LINE_COST)
         if self._cost > _MOST_CHARACTERS:
             raise BuildFailed("The build printed too much and was stopped. Make it quieter.")
+        shown = clean(line)
+        self.last = shown.strip() or self.last
         if self._lines >= _SHOWN_LINES:
             return
         self._lines += 1
-        shown = clean(line)
-        self.last = shown.strip() or self.last
         self._log(f"    {shown}")
         if self._lines == _SHOWN_LINES:
             self.say(f"More than {_SHOWN_LINES} lines of output; the rest is not shown.")
@@ -70,4 +72,4 @@ def clean(line: str) -> str:
 
 def masked(text: str) -> str:
     """`text` without the credentials of the addresses in it."""
-    return _URL_PASSWORD.sub(r"\g<head>***@", text)
+    return _URL_CREDENTIALS.sub("://***@", text)

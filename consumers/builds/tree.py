@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from threading import Event
 
 from consumers.builds import threads
+from consumers.builds.listing import shown
 from zeitwork.errors import SourceUnavailable
+
+# A path below an application. Linux takes 4096 bytes in all, the directories above included.
+MOST_PATH_BYTES = 2048
 
 
 def adopt(tree: Path, root_directory: str, stop: Event) -> Path:
@@ -19,13 +24,31 @@ def adopt(tree: Path, root_directory: str, stop: Event) -> Path:
     """
     shutil.rmtree(tree / ".git", ignore_errors=True)
     app = _root(tree.resolve(), root_directory)
-    for folder, folders, names in os.walk(app):
+    for entry in walk(app):
         threads.check(stop)
-        for name in (*folders, *names):
-            path = Path(folder, name)
-            if path.is_symlink():
-                _check_link(path, app)
+        if entry.is_symlink() and leads_out(link := Path(entry.path), app):
+            raise SourceUnavailable(told(link, app))
     return app
+
+
+def walk(top: Path, *, enter: Callable[[str], bool] = lambda _: True) -> Iterator[os.DirEntry[str]]:
+    """What lies below `top`, in no order, links not followed; `enter` says which folders to enter.
+
+    Folders whose paths are too long are not entered. (`os.walk` recurses in Python 3.11, and a
+    tree may be deeper than the interpreter's stack.)
+    """
+    pending = [os.fspath(top)]
+    limit = len(os.fsencode(top)) + MOST_PATH_BYTES
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                yield entry
+                if (
+                    entry.is_dir(follow_symlinks=False)
+                    and len(os.fsencode(entry.path)) <= limit
+                    and enter(entry.name)
+                ):
+                    pending.append(entry.path)
 
 
 def _root(tree: Path, root_directory: str) -> Path:
@@ -35,20 +58,27 @@ def _root(tree: Path, root_directory: str) -> Path:
             f"The root directory {root_directory!r} leads out of the repository; give a path "
             "relative to its top."
         )
-    app = (tree / asked).resolve()
+    # Unlike Path.resolve, realpath follows a link to itself without an error.
+    app = Path(os.path.realpath(tree / asked))
     if not app.is_relative_to(tree):
         raise SourceUnavailable(f"The root directory {root_directory!r} is a link that leads out.")
-    if not app.is_dir():
+    if not os.path.isdir(app):  # noqa: PTH112 - Path.is_dir raises on names that are too long
         raise SourceUnavailable(f"This commit has no directory {root_directory!r}.")
     return app
 
 
-def _check_link(path: Path, app: Path) -> None:
-    target = path.readlink()
-    # A relative link may lead through other links; an absolute one means something else in the
-    # place where the application runs.
-    if target.is_absolute() or not Path(os.path.realpath(path)).is_relative_to(app):
-        raise SourceUnavailable(
-            f"{path.relative_to(app)} is a link to {str(target)[:200]!r}, outside of the "
-            "application's directory. Replace it by a copy."
-        )
+def leads_out(link: Path, app: Path) -> bool:
+    """Whether a link below `app` (a path without links) leads out of it.
+
+    It may lead through other links. An absolute one means something else in the place where the
+    application runs.
+    """
+    return link.readlink().is_absolute() or not Path(os.path.realpath(link)).is_relative_to(app)
+
+
+def told(link: Path, app: Path) -> str:
+    """What is wrong with a link that leads out, and what to do."""
+    return (
+        f"{shown(link.relative_to(app))} is a link to {shown(link.readlink())[:200]!r}, outside of "
+        "the application's directory. Replace it by a copy."
+    )

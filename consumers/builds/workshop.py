@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,20 +76,33 @@ class Workshop:
         variables = {**settings, **env, survivors.VARIABLE: self.build_id}
         if self.sandboxed:
             spec = self._spec(tools, variables, settings)
-            whole = sandbox.arguments(spec, self._limited(_LIMITED, argv))
-            cwd, environment = None, None
-        else:
-            argv = (str(tools.get(argv[0], argv[0])), *argv[1:])
-            whole = self._limited(_LIMITED_PLAIN, argv)
-            cwd, environment = self.app, self._plain_environment(variables)
+            return await self._execute_inside(spec, self._limited(_LIMITED, argv))
+        argv = (str(tools.get(argv[0], argv[0])), *argv[1:])
         return await subprocesses.run(
-            whole,
-            cwd=cwd,
-            env=environment,
+            self._limited(_LIMITED_PLAIN, argv),
+            cwd=self.app,
+            env=self._plain_environment(variables),
             timeout=self.timeout_seconds,
             on_line=self.transcript.output,
             max_output=0,
         )
+
+    async def _execute_inside(
+        self, spec: sandbox.Spec, command: list[str]
+    ) -> subprocesses.Completed:
+        with _memory_file() as options:
+            argv, content = sandbox.veiled(spec, command, options_fd=options)
+            os.write(options, content)
+            os.lseek(options, 0, os.SEEK_SET)
+            return await subprocesses.run(
+                argv,
+                # The build can read the environment of bubblewrap, its first process, too.
+                env={},
+                timeout=self.timeout_seconds,
+                on_line=self.transcript.output,
+                max_output=0,
+                pass_fds=(options,),
+            )
 
     def _spec(
         self, tools: dict[str, Path], variables: dict[str, str], settings: dict[str, str]
@@ -127,3 +142,12 @@ class Workshop:
             how = f"was ended by signal {signal} (each process may use {self.memory_mib} MiB)"
         last = f" Its last line was: {self.transcript.last[:300]}" if self.transcript.last else ""
         return f"`{command.text}` {how}.{last}"
+
+
+@contextmanager
+def _memory_file() -> Iterator[int]:
+    descriptor = os.memfd_create("options")
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from consumers.github.rules import Push, why_not
-from consumers.outcomes import Done, Outcome
+from consumers.outcomes import Done, Drop, Outcome
 from db.models import Project
 from db.queries.deployments import Source, deployment_create
-from db.queries.github import delivery_finish
+from db.queries.github import delivery_finish, delivery_lock
 from db.queries.projects import environment_lock, environments_of, project_find_by_github_repo
 from db.session import Transaction
 from events.github import PushReceived
@@ -18,6 +18,11 @@ _log = logs.get(__name__)
 
 async def push_received(tx: Transaction, event: PushReceived) -> Outcome:
     """Match projects by repository and installation; the delivery's row says what became of it."""
+    delivery = await delivery_lock(tx.session, event.delivery_id)
+    if delivery is None:
+        return Drop("unknown delivery")
+    if delivery.state is not DeliveryState.RECEIVED:
+        return Done()
     projects = await project_find_by_github_repo(
         tx.session, event.github_repo, installation_id=event.github_installation_id
     )
@@ -26,10 +31,10 @@ async def push_received(tx: Transaction, event: PushReceived) -> Outcome:
     for project in projects:
         deployed += await _deploy(tx, event, project, reasons)
     if not projects:
-        reasons.append(f"no project uses the repository {event.github_repo}")
+        reasons.append(_nobody(event))
     outcome = DeliveryState.PROCESSED if deployed else DeliveryState.IGNORED
     reason = None if deployed else "; ".join(dict.fromkeys(reasons))
-    await delivery_finish(tx.session, event.delivery_id, outcome, reason=reason)
+    await delivery_finish(tx.session, delivery.id, outcome, reason=reason)
     _log.info(
         "push taken",
         delivery_id=event.delivery_id,
@@ -38,6 +43,15 @@ async def push_received(tx: Transaction, event: PushReceived) -> Outcome:
         reason=reason,
     )
     return Done()
+
+
+def _nobody(event: PushReceived) -> str:
+    through = (
+        f" through the installation {event.github_installation_id}"
+        if event.github_installation_id is not None
+        else ""
+    )
+    return f"no project uses the repository {event.github_repo}{through}"
 
 
 async def _deploy(

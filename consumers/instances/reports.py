@@ -11,6 +11,8 @@ _REPORTABLE = frozenset(
     {InstanceState.STARTING, InstanceState.READY, InstanceState.FAILED, InstanceState.STOPPED}
 )
 
+_LAST_PORT = 65_535
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -32,8 +34,12 @@ def verdict(instance: Standing, report: InstanceReported) -> str | None:
         return "a newer report was taken before"
     if report.state not in _REPORTABLE:
         return f"a node cannot report {report.state}"
-    if report.state is InstanceState.READY and (report.host is None or report.port is None):
+    if report.state is InstanceState.READY and not _addressed(report):
         return "a ready instance needs an address"
     if report.state is not instance.state and not allowed(instance.state, report.state):
         return f"{instance.state} does not move to {report.state}"
     return None
+
+
+def _addressed(report: InstanceReported) -> bool:
+    return bool(report.host) and report.port is not None and 0 < report.port <= _LAST_PORT

@@ -14,7 +14,7 @@ from events.states import NodeState
 
 SUSPECT_AFTER_SECONDS = 15.0
 LOST_AFTER_SECONDS = 40.0
-MASS_LOSS_FRACTION = 0.55
+MASS_LOSS_PERCENT = 55
 _MASS_LOSS_LEAST = 2
 
 
@@ -32,7 +32,7 @@ def verdicts(nodes: Sequence[Seen]) -> dict[str, NodeState]:
     changes: dict[str, NodeState] = {}
     in_use = [node for node in nodes if node.state not in {NodeState.LOST, NodeState.GONE}]
     silent = [node for node in in_use if node.silent_seconds > SUSPECT_AFTER_SECONDS]
-    pause = len(silent) >= _MASS_LOSS_LEAST and len(silent) >= MASS_LOSS_FRACTION * len(in_use)
+    pause = len(silent) >= _MASS_LOSS_LEAST and 100 * len(silent) >= MASS_LOSS_PERCENT * len(in_use)
     for node in silent:
         if node.silent_seconds > LOST_AFTER_SECONDS and not pause:
             changes[node.node_id] = NodeState.LOST

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from consumers.operations.handler import Report
 from consumers.routing.difference import Difference, Row, difference
 from consumers.routing.handler import settle
 from consumers.routing.table import Backend, targets
+from db.models import RoutingCache
 from db.queries.routes import (
     RouteSource,
     route_sources,
@@ -41,7 +40,12 @@ class RoutingRebuilder:
         """
         async with self._work.database.read() as session:
             sources = await route_sources(session)
-            found = await _difference(session, sources)
+            told = await routes_told(session, [source.environment.id for source in sources])
+            rows = await routing_cache_rows(session)
+        found = difference(
+            [_wanted(source, told.get(source.environment.host, 0)) for source in sources],
+            [_present(row) for row in rows],
+        )
         if params.apply:
             await self._apply(found, sources)
         return {"applied": params.apply, **found.document()}
@@ -68,21 +72,15 @@ class RoutingRebuilder:
             await self._cache.put(CACHE_TABLE, route.host, version=route.version, value=value)
 
 
-async def _difference(session: AsyncSession, sources: Sequence[RouteSource]) -> Difference:
-    told = await routes_told(session, [source.environment.id for source in sources])
-    wanted = [_wanted(source, told.get(source.environment.host, 0)) for source in sources]
-    present = [
-        Row(
-            host=row.host,
-            environment_id=row.environment_id,
-            project_id=row.project_id,
-            deployment_id=row.deployment_id,
-            targets=row.targets,
-            version=row.version,
-        )
-        for row in await routing_cache_rows(session)
-    ]
-    return difference(wanted, present)
+def _present(row: RoutingCache) -> Row:
+    return Row(
+        host=row.host,
+        environment_id=row.environment_id,
+        project_id=row.project_id,
+        deployment_id=row.deployment_id,
+        targets=row.targets,
+        version=row.version,
+    )
 
 
 def _wanted(source: RouteSource, told: int) -> Row:

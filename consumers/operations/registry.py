@@ -8,22 +8,22 @@ from typing import Any, TypeVar
 from consumers.operations.handler import Report, Runner
 from consumers.operations.rebuild_routing import RoutingRebuilder
 from consumers.operations.refill import Refiller
-from consumers.operations.replay import Replayer
-from consumers.registry import Wiring
+from consumers.operations.replay import Replayer, Table
+from consumers.wiring import Wiring
 from events.operation_params import Params, RebuildRoutingParams, RefillParams, ReplayParams
 
 _AnyParams = TypeVar("_AnyParams", bound=Params)
 
 
-def runners(wiring: Wiring) -> Mapping[str, Runner]:
-    """One runner a kind."""
+def runners(wiring: Wiring, table: Table) -> Mapping[str, Runner]:
+    """One runner a kind; `table` is that of all consumers, for replays to them."""
     rebuilder = RoutingRebuilder(
         wiring.work, cache=wiring.cache, drain_seconds=wiring.drain_seconds
     )
     return {
         "rebuild-routing": _typed(RebuildRoutingParams, rebuilder.run),
         "refill": _typed(RefillParams, Refiller(wiring.work.database, wiring.bus).run),
-        "replay": _typed(ReplayParams, Replayer(wiring).run),
+        "replay": _typed(ReplayParams, Replayer(wiring, table).run),
     }
 
 

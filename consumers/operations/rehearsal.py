@@ -6,16 +6,15 @@ is recorded instead: writes to the shared cache, messages and signals, builds.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consumers.outcomes import Drop, Outcome
-from consumers.registry import Wiring
+from consumers.wiring import Wiring
 from db.rehearsal import Rehearsal
 from events.builds import BuildRequested
-from events.bus import Bus, Message, Stored
+from events.bus import Bus, Message
 from events.envelope import Envelope
 from zeitwork.cache import Cache
 
@@ -77,8 +76,12 @@ class RecordingBus:
     """Looks and listens for real; what it is to send goes nowhere."""
 
     def __init__(self, bus: Bus, refused: Refused) -> None:
-        self._bus = bus
         self._refused = refused
+        self.contents = bus.contents
+        self.follow = bus.follow
+        self.holds = bus.holds
+        self.listen = bus.listen
+        self.ready = bus.ready
 
     async def publish(self, messages: Sequence[Message]) -> None:
         for message in messages:
@@ -86,24 +89,3 @@ class RecordingBus:
 
     async def signal(self, subject: str, data: bytes = b"") -> None:
         self._refused.note("signal", subject=subject, bytes=len(data))
-
-    def listen(
-        self, subject: str, *, queue: str | None = None
-    ) -> AbstractAsyncContextManager[AsyncIterator[Message]]:
-        # In a queue group it would take signals away from those that act on them.
-        del queue
-        return self._bus.listen(subject)
-
-    def follow(
-        self, stream: str, subject: str, *, after: int | None = None
-    ) -> AbstractAsyncContextManager[AsyncIterator[Stored]]:
-        return self._bus.follow(stream, subject, after=after)
-
-    def contents(self, stream: str, subject: str) -> AsyncGenerator[Stored, None]:
-        return self._bus.contents(stream, subject)
-
-    async def holds(self, stream: str, subject: str) -> bool:
-        return await self._bus.holds(stream, subject)
-
-    async def ready(self) -> str | None:
-        return await self._bus.ready()

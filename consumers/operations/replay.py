@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import structlog
 
@@ -22,13 +22,15 @@ from consumers.operations.handler import Report
 from consumers.operations.logged import LoggedDelivery
 from consumers.operations.rehearsal import Refused, rehearsing
 from consumers.outcomes import Done, Drop, Later, Outcome
-from consumers.registry import Wiring, bindings
+from consumers.wiring import Wiring
 from db.models import EventLog
 from db.queries.event_log import EventFilter, event_filter, events_pages
 from db.rehearsal import Change, Rehearsal
 from events.operation_params import ReplayParams
 from zeitwork import clock
 from zeitwork.errors import DatabaseUnavailable, NotFound, TimedOut, ZeitworkError
+
+Table: TypeAlias = Callable[[Wiring], Sequence[Binding]]
 
 _DRY_EVENTS = 100
 _ATTEMPTS = 3
@@ -48,8 +50,10 @@ class Failed:
 class Replayer:
     """Runs operations of kind `replay`."""
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, table: Table) -> None:
+        """`table` makes every consumer's binding of a wiring; see `consumers.registry`."""
         self._wiring = wiring
+        self._table = table
         self._database = wiring.work.database
 
     async def run(self, operation_id: str, params: ReplayParams) -> Report:
@@ -91,7 +95,7 @@ class Replayer:
         """Only what the consumer takes; events that come during the replay are not in it."""
         async with self._database.read() as session:
             window = await event_filter(session, params)
-        handlers = _binding(wiring, params.consumer).handlers
+        handlers = self._binding(wiring, params.consumer).handlers
         now = clock.now()
         return replace(
             window,
@@ -99,16 +103,22 @@ class Replayer:
             types=frozenset(event.event_type for event in handlers),
         )
 
+    def _binding(self, wiring: Wiring, consumer: str) -> Binding:
+        for binding in self._table(wiring):
+            if binding.durable.name == consumer:
+                return binding
+        raise NotFound(f"There is no consumer {consumer!r}.")
+
     async def _hand(
         self, wiring: Wiring, row: EventLog, params: ReplayParams
     ) -> tuple[Outcome | Failed, dict[str, Any]]:
         """Hand over one event; what came of it, and how the report says so."""
         if params.mode == "again":
-            outcome = await _patiently(_binding(wiring, params.consumer), row)
+            outcome = await _patiently(self._binding(wiring, params.consumer), row)
             return outcome, _entry(row, outcome)
         rehearsal, refused = Rehearsal(self._database), Refused()
         dry = rehearsing(wiring, rehearsal, refused)
-        outcome, _ = await _handle(_binding(dry, params.consumer), row)
+        outcome, _ = await _handle(self._binding(dry, params.consumer), row)
         return outcome, _entry(row, outcome) | {
             "rows": [_written(change) for change in rehearsal.changes],
             "emitted": [
@@ -117,13 +127,6 @@ class Replayer:
             ],
             "refused": [_shown(effect) for effect in refused.effects],
         }
-
-
-def _binding(wiring: Wiring, consumer: str) -> Binding:
-    for binding in bindings(wiring):
-        if binding.durable.name == consumer:
-            return binding
-    raise NotFound(f"There is no consumer {consumer!r}.")
 
 
 async def _patiently(binding: Binding, row: EventLog) -> Outcome | Failed:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 
 from consumers.outcomes import Done, Outcome
 from consumers.scheduling.placement import Candidate, place, why_nowhere
-from db.models import Instance
-from db.queries.deployments import DEADLINES, deployment_find
+from consumers.scheduling.replacement import Occupant, vacant
+from db.models import Deployment, Instance
+from db.queries.deployments import DEADLINES, deployment_find, deployment_lock
 from db.queries.instances import (
     LIVE_STATES,
+    deployments_incomplete,
     instance_create,
+    instance_find,
     instance_find_by_deployment,
-    instance_lock,
     instances_pending,
     node_desired_changed,
 )
 from db.queries.nodes import nodes_with_load
+from db.queries.projects import environment_lock
 from db.session import Transaction, UnitOfWork
 from events.instances import InstanceCreated, InstanceLost
 from events.nodes import NodeReady
 from events.states import DeploymentState
-from zeitwork import clock
+from zeitwork import clock, context
 
 
 async def instance_created(tx: Transaction, _event: InstanceCreated) -> Outcome:
@@ -36,7 +40,8 @@ async def node_ready(tx: Transaction, _event: NodeReady) -> Outcome:
 
 async def instance_lost(tx: Transaction, event: InstanceLost) -> Outcome:
     """Replace a lost instance while its deployment is still wanted."""
-    lost = await instance_lock(tx.session, event.instance_id)
+    await environment_lock(tx.session, event.environment_id)
+    lost = await instance_find(tx.session, event.instance_id)
     deployment = await deployment_find(tx.session, event.deployment_id)
     wanted = {DeploymentState.DEPLOYING, DeploymentState.ACTIVE}
     if lost is None or deployment is None or deployment.state not in wanted:
@@ -90,11 +95,36 @@ async def _explain(tx: Transaction, instance: Instance, reason: str | None) -> N
 
 
 class PlacementReconciler:
-    """One round: place what is still pending; the event that should have done it may be late."""
+    """One round: replace what deployments that serve have lost, and place what is still pending.
+
+    The event that should have done it may be late, and no event leads to a failed one's successor.
+    """
 
     def __init__(self, work: UnitOfWork) -> None:
         self._work = work
 
     async def round(self) -> None:
+        async with self._work.database.read() as session:
+            incomplete = await deployments_incomplete(session)
+        for deployment in incomplete:
+            with context.bind(correlation_id=deployment.correlation_id):
+                await self._complete(deployment)
         async with self._work.transaction() as tx:
             await place_pending(tx)
+
+    async def _complete(self, seen: Deployment) -> None:
+        async with self._work.transaction() as tx:
+            await environment_lock(tx.session, seen.environment_id)
+            deployment = await deployment_lock(tx.session, seen.id)
+            if deployment is None or deployment.state is not DeploymentState.ACTIVE:
+                return
+            occupants = [
+                Occupant(instance.slot, None if instance.state in LIVE_STATES else _end(instance))
+                for instance in await instance_find_by_deployment(tx.session, deployment.id)
+            ]
+            for slot in vacant(deployment.replicas, occupants, now=clock.now()):
+                instance_create(tx, deployment, slot=slot)
+
+
+def _end(instance: Instance) -> datetime:
+    return instance.stopped_at or instance.created_at

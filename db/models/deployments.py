@@ -18,6 +18,7 @@ class Deployment(Versioned, TenantOwned, Base):
         deadline_at: when its present state has lasted too long (null in a terminal state).
         waiting_reason: why it does not move at the moment, for people.
         correlation_id: the event that set everything off; the key of its timeline.
+        traceparent: the trace that created it, for work on it that no event leads to.
     """
 
     __tablename__ = "deployments"
@@ -51,6 +52,7 @@ class Deployment(Versioned, TenantOwned, Base):
     error_detail: Mapped[str | None] = mapped_column(Prose)
     waiting_reason: Mapped[str | None] = mapped_column(Text)
     correlation_id: Mapped[str] = mapped_column(String(64), index=True)
+    traceparent: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[CreatedAt]
     deadline_at: Mapped[Utc | None]
     activated_at: Mapped[Utc | None]

@@ -14,7 +14,7 @@ from db.session import Transaction
 from events import deployments as facts
 from events.builds import BuildRequested
 from events.states import BuildState, DeploymentState, check
-from zeitwork import clock, context, ids
+from zeitwork import clock, context, ids, tracing
 
 # How long a deployment may stay in a state before its reconciler ends it. A queue may be long; a
 # build has its own limit (15 minutes by default); instances have their health timeout.
@@ -55,6 +55,7 @@ async def deployment_create(
         actor=source.actor,
         replicas=environment.replicas,
         correlation_id=context.current().correlation_id or "",
+        traceparent=tracing.current_traceparent(),
         deadline_at=clock.now() + DEADLINES[DeploymentState.QUEUED],
     )
     build = Build(

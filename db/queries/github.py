@@ -37,15 +37,21 @@ async def delivery_find_by_guid(session: AsyncSession, guid: str) -> WebhookDeli
     ).scalar_one_or_none()
 
 
+async def delivery_lock(session: AsyncSession, delivery_id: str) -> WebhookDelivery | None:
+    query = (
+        select(WebhookDelivery)
+        .where(WebhookDelivery.id == delivery_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return (await session.execute(query)).scalar_one_or_none()
+
+
 async def delivery_finish(
     session: AsyncSession, delivery_id: str, outcome: DeliveryState, *, reason: str | None
 ) -> None:
-    """Note what became of a delivery."""
-    delivery = (
-        await session.execute(
-            select(WebhookDelivery).where(WebhookDelivery.id == delivery_id).with_for_update()
-        )
-    ).scalar_one()
+    """Note what became of a delivery, whose row exists."""
+    delivery = await session.get_one(WebhookDelivery, delivery_id, with_for_update=True)
     check(delivery.state, outcome)
     delivery.state = outcome
     delivery.reason = reason

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import Artifact, Deployment, Instance, Node, Project
@@ -127,6 +127,24 @@ async def instances_pending(session: AsyncSession, *, limit: int = 500) -> Seque
         .order_by(Instance.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
+    )
+    return (await session.execute(query)).scalars().all()
+
+
+async def deployments_incomplete(
+    session: AsyncSession, *, limit: int = 500
+) -> Sequence[Deployment]:
+    """Deployments that serve with fewer live instances than they should have."""
+    live = (
+        select(func.count())
+        .where(Instance.deployment_id == Deployment.id, Instance.state.in_(LIVE_STATES))
+        .scalar_subquery()
+    )
+    query = (
+        select(Deployment)
+        .where(Deployment.state == DeploymentState.ACTIVE, live < Deployment.replicas)
+        .order_by(Deployment.id)
+        .limit(limit)
     )
     return (await session.execute(query)).scalars().all()
 

@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -36,11 +37,11 @@ class Plain:
             ["cp", "-a", "--reflink=auto", str(paths.app), str(app)], timeout=_COPY_SECONDS
         )
         _link_tools(bin_)
-        (paths.run / "home").mkdir(exist_ok=True)
+        _home(paths.run).mkdir(exist_ok=True)
         here = {sandbox.TOOLS: str(bin_), sandbox.APP: str(app)}
         env = start_command.environment(spec, app=str(app), port=port, path=[bin_])
         env = {name: _relocated(value, here) for name, value in env.items()}
-        env["HOME"] = str(paths.run / "home")
+        env["HOME"] = str(_home(paths.run))
         command = _relocated(spec.command, here)
         if "\0" in command or any("\0" in name + value for name, value in env.items()):
             raise InvalidInput("the command or an environment variable holds a NUL character")
@@ -72,10 +73,17 @@ class Plain:
         await asyncio.to_thread(_clear, handle.run)
 
     async def purge(self, run: Path) -> None:
-        """Nothing there says what was started."""
+        """Kill the processes that were given this directory as their home."""
+        for pid in processes.with_variable("HOME", str(_home(run))):
+            processes.send(pid, signal.SIGKILL)
+            await subprocesses.ended(pid)
 
     def exit_code(self, handle: Handle) -> int | None:  # noqa: ARG002 - only a parent knows it
         return None
+
+
+def _home(run: Path) -> Path:
+    return run / "home"
 
 
 def _relocated(text: str, here: dict[str, str]) -> str:

@@ -46,6 +46,17 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def with_variable(name: str, value: str) -> list[int]:
+    """The processes that were started with this environment variable, as far as we may see it."""
+    wanted = f"{name}={value}".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if wanted in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
 def beneath_shells(pids: list[int], depth: int = _MOST_SHELLS) -> Iterator[int]:
     """The processes that are meant by a signal to `pids`: for a shell, what it waits for.
 

@@ -10,7 +10,7 @@ from producers.api.call import Access
 from zeitwork.config import Settings
 from zeitwork.errors import Unauthenticated
 
-_SCHEME = "Bearer "
+_SCHEME = "bearer"
 
 
 def authenticate(request: web.Request, access: Access, settings: Settings) -> str:
@@ -21,12 +21,11 @@ def authenticate(request: web.Request, access: Access, settings: Settings) -> st
     """
     if access is Access.PUBLIC:
         return "anonymous"
-    given = request.headers.get("Authorization", "")
-    if not given.startswith(_SCHEME):
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != _SCHEME:
         raise Unauthenticated("Send the token as `Authorization: Bearer …`.")
     user = settings.api_token.get_secret_value()
     node = settings.node_token.get_secret_value()
-    token = given.removeprefix(_SCHEME)
     if _equal(token, user) and access is Access.USER:
         return "api"
     if _equal(token, node) and access is Access.NODE:

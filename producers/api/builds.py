@@ -88,6 +88,7 @@ async def follow(call: Call) -> web.StreamResponse:
                 await stream.send(view(build).model_dump_json(), event="end")
                 return stream.response
             await bell.wait(_LOOK_SECONDS)
+            await stream.keep_open()
 
 
 async def _find(call: Call) -> Build:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -17,9 +18,17 @@ from events.bus import Bus
 from producers.api.problems import InvalidFields
 from zeitwork.blobs import BlobStore
 from zeitwork.config import Settings
-from zeitwork.errors import BodyTooLarge, MalformedBody
+from zeitwork.errors import BodyTooLarge, InvalidInput, MalformedBody
 
 _Body = TypeVar("_Body", bound=BaseModel)
+
+
+class BodyTooSlow(InvalidInput):
+    """The body did not arrive in time."""
+
+    code = "body_too_slow"
+    status = 408
+    retryable = True
 
 
 class Access(Enum):
@@ -32,13 +41,14 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A line of the route table; `max_body` in bytes."""
+    """A line of the route table; `max_body` in bytes, to arrive within `body_seconds`."""
 
     method: str
     path: str
     handle: Callable[[Call], Awaitable[web.StreamResponse]]
     access: Access = Access.USER
     max_body: int = 1024 * 1024
+    body_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +97,19 @@ class Call:
 
         Raises:
             BodyTooLarge: it is larger than the route takes; the rest is not read.
+            BodyTooSlow: it did not arrive in time.
+            MalformedBody: it is not framed or compressed as its headers say.
         """
-        limit = self._endpoint.max_body
-        too_large = f"The body may have at most {limit} bytes."
-        if (self.request.content_length or 0) > limit:
-            raise BodyTooLarge(too_large)
-        body = bytearray()
-        async for chunk in self.request.content.iter_any():
-            body += chunk
-            if len(body) > limit:
-                raise BodyTooLarge(too_large)
-        return bytes(body)
+        try:
+            async with asyncio.timeout(self._endpoint.body_seconds):
+                return await self._read_body()
+        except TimeoutError as error:
+            raise BodyTooSlow("The body did not arrive in time.") from error
+        except web.RequestPayloadError as error:
+            raise MalformedBody("The body is not encoded as its headers say.") from error
 
     async def body(self, model: type[_Body]) -> _Body:
-        """The JSON body as a model.
+        """The JSON body as a model; its types are not guessed.
 
         Raises:
             MalformedBody: it is not a JSON object.
@@ -113,7 +122,7 @@ class Call:
             raise MalformedBody("The body is not JSON.") from error
         if not isinstance(data, dict):
             raise MalformedBody("The body must be a JSON object.")
-        return validate(model, data)
+        return validate(model, data, strict=True)
 
     def query(self, model: type[_Body]) -> _Body:
         """The query string as a model; unknown parameters are refused.
@@ -121,7 +130,7 @@ class Call:
         Raises:
             InvalidFields: see `body`.
         """
-        return validate(model, dict(self.request.query))
+        return validate(model, dict(self.request.query), strict=False)
 
     def reply(self, status: int, content: BaseModel | Mapping[str, Any]) -> web.Response:
         text = (
@@ -131,9 +140,22 @@ class Call:
         )
         return web.Response(status=status, text=text, content_type="application/json")
 
+    async def _read_body(self) -> bytes:
+        limit = self._endpoint.max_body
+        too_large = f"The body may have at most {limit} bytes."
+        if (self.request.content_length or 0) > limit:
+            raise BodyTooLarge(too_large)
+        body = bytearray()
+        async for chunk in self.request.content.iter_any():
+            body += chunk
+            if len(body) > limit:
+                raise BodyTooLarge(too_large)
+        return bytes(body)
 
-def validate(model: type[_Body], data: Mapping[str, Any]) -> _Body:
+
+def validate(model: type[_Body], data: Mapping[str, Any], *, strict: bool) -> _Body:
+    """A query's numbers come as text, those of a body (`strict`) do not."""
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, strict=strict)
     except ValidationError as error:
         raise InvalidFields.of(error) from error

@@ -1,4 +1,4 @@
-"""Webhook deliveries: what became of one."""
+"""Webhook deliveries: take one in, say what became of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from db.queries.github import delivery_find_by_guid
 from producers.api.call import Call
+from producers.webhooks import github
 from zeitwork.errors import NotFound
 
 
@@ -22,6 +23,17 @@ class DeliveryView(BaseModel):
     reason: str | None
     created_at: datetime
     finished_at: datetime | None
+
+
+async def receive(call: Call) -> web.Response:
+    """`POST /webhooks/github`; GitHub hears 202 before any work is done."""
+    receipt = await github.receive(
+        call.work,
+        secret=call.settings.github_webhook_secret,
+        headers=call.request.headers,
+        body=await call.read_body(),
+    )
+    return call.reply(202, {"delivery": receipt.guid, "outcome": receipt.outcome})
 
 
 async def show(call: Call) -> web.Response:

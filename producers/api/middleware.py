@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from producers.api import problems
 from producers.api.authenticate import authenticate
@@ -27,6 +27,19 @@ def bound(endpoint: Endpoint, deps: Deps) -> Handler:
             return await endpoint.handle(Call(request, endpoint, deps))
 
     return handle
+
+
+async def expected(request: web.Request) -> None:
+    """Ask for the body of a caller that waits to be asked; other expectations may be ignored.
+
+    aiohttp's own handler answers those with plain text. RFC 9110, section 10.1.1.
+    """
+    if (
+        request.headers.get("Expect", "").lower() == "100-continue"
+        and request.version >= HttpVersion11
+    ):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
 
 
 @web.middleware

@@ -115,6 +115,8 @@ def _spec(assignment: Assignment, settings: Settings) -> InstanceSpec:
         path=tuple(manifest.get("path", ())),
         health_path=assignment.project.health_path,
         health_timeout_seconds=settings.health_timeout_seconds,
+        correlation_id=assignment.deployment.correlation_id,
+        traceparent=assignment.deployment.traceparent,
     )
 
 

@@ -16,7 +16,7 @@ from producers.api import (
     projects,
 )
 from producers.api.call import Access, Endpoint
-from producers.webhooks import github
+from producers.webhooks.github import MAX_BODY_BYTES
 
 PREFIX: Final = "/api/v1"
 
@@ -47,8 +47,8 @@ ROUTES: Final = (
     Endpoint(
         "POST",
         "/webhooks/github",
-        github.receive,
+        deliveries.receive,
         access=Access.PUBLIC,
-        max_body=github.MAX_BODY_BYTES,
+        max_body=MAX_BODY_BYTES,
     ),
 )

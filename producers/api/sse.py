@@ -18,6 +18,7 @@ from zeitwork.service import cancel, spawn
 
 _HEARTBEAT_SECONDS = 15.0
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _Item = TypeVar("_Item")
 
 
@@ -45,6 +46,7 @@ class EventStream:
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
+        self._written_at = clock.monotonic()
         self.response = web.StreamResponse(
             headers={
                 "Content-Type": "text/event-stream",
@@ -61,12 +63,17 @@ class EventStream:
 
     async def open(self) -> None:
         await self.response.prepare(self._request)
-        await self.response.write(b": open\n\n")
+        await self._write(": open\n\n")
 
     async def send(self, data: str, *, event: str, id_: int | None = None) -> None:
         head = f"id: {id_}\n" if id_ is not None else ""
-        body = "".join(f"data: {line}\n" for line in data.split("\n"))
-        await self.response.write(f"{head}event: {event}\n{body}\n".encode())
+        body = "".join(f"data: {line}\n" for line in _LINE_END.split(data))
+        await self._write(f"{head}event: {event}\n{body}\n")
+
+    async def keep_open(self) -> None:
+        """Write a comment when nothing was written for a while; it notices a gone reader."""
+        if clock.monotonic() - self._written_at >= _HEARTBEAT_SECONDS:
+            await self._beat()
 
     @asynccontextmanager
     async def listening(self, items: AsyncIterator[object]) -> AsyncIterator[Bell]:
@@ -80,7 +87,7 @@ class EventStream:
             await cancel(ringing)
 
     async def alive(self, items: AsyncIterator[_Item]) -> AsyncIterator[_Item]:
-        """The items; comments keep the connection open between them and notice a gone reader."""
+        """The items to their end; comments keep the connection open between them."""
         pending = spawn(_next(items), "sse-next")
         try:
             while True:
@@ -88,13 +95,21 @@ class EventStream:
                 if not done:
                     await self._beat()
                     continue
-                yield pending.result()
+                try:
+                    item = pending.result()
+                except StopAsyncIteration:
+                    return
+                yield item
                 pending = spawn(_next(items), "sse-next")
         finally:
             await cancel(pending)
 
     async def _beat(self) -> None:
-        await self.response.write(f": {clock.now().isoformat()}\n\n".encode())
+        await self._write(f": {clock.now().isoformat()}\n\n")
+
+    async def _write(self, text: str) -> None:
+        await self.response.write(text.encode())
+        self._written_at = clock.monotonic()
 
 
 async def _next(items: AsyncIterator[_Item]) -> _Item:

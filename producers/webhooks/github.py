@@ -1,18 +1,19 @@
-"""GitHub's webhooks: verified over the raw bytes, stored with their event, answered with 202."""
+"""GitHub's webhooks: verified over the raw bytes, stored in one transaction with their event."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import zstandard
-from aiohttp import web
+from pydantic import SecretStr
 
 from db.queries.github import delivery_finish, delivery_insert
-from db.session import Transaction
+from db.session import Transaction, UnitOfWork
 from events.states import DeliveryState
-from producers.api.call import Call
 from producers.webhooks import payloads, signatures
 from zeitwork import metrics
 from zeitwork.errors import InvalidInput, MalformedBody
@@ -22,21 +23,28 @@ _GUID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _NAME = re.compile(r"[a-z_]{1,64}")
 
 
-async def receive(call: Call) -> web.Response:
-    """`POST /webhooks/github`.
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a delivery; `outcome` is accepted, ignored or duplicate."""
+
+    guid: str
+    outcome: str
+
+
+async def receive(
+    work: UnitOfWork, *, secret: SecretStr, headers: Mapping[str, str], body: bytes
+) -> Receipt:
+    """Take in one delivery; `headers` are those of HTTP, so their case does not matter.
 
     Raises:
-        BodyTooLarge, BadSignature, InvalidInput, MalformedBody: nothing was stored.
+        BadSignature, InvalidInput, MalformedBody: nothing was stored.
     """
-    body = await call.read_body()
-    headers = call.request.headers
-    secret = call.settings.github_webhook_secret.get_secret_value()
-    signatures.verify(secret, body, headers.get("X-Hub-Signature-256"))
+    signatures.verify(secret.get_secret_value(), body, headers.get("X-Hub-Signature-256"))
     guid = _header(headers.get("X-GitHub-Delivery"), _GUID, "X-GitHub-Delivery")
     event = _header(headers.get("X-GitHub-Event"), _NAME, "X-GitHub-Event")
     payload = _parse(body)
     compressed = await asyncio.to_thread(zstandard.compress, body)
-    async with call.work.transaction() as tx:
+    async with work.transaction() as tx:
         stored = await delivery_insert(
             tx.session, guid=guid, event=event, action=_action(payload), body=compressed
         )
@@ -44,7 +52,7 @@ async def receive(call: Call) -> web.Response:
         if stored is not None:
             outcome = await _announce(tx, event, payload, delivery_id=stored)
     metrics.WEBHOOK_DELIVERIES.labels(event if event in _KNOWN else "other", outcome).inc()
-    return call.reply(202, {"delivery": guid, "outcome": outcome})
+    return Receipt(guid, outcome)
 
 
 _KNOWN = frozenset({"push", "ping"})

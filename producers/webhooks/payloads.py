@@ -5,7 +5,9 @@ https://docs.github.com/en/webhooks/webhook-events-and-payloads#push
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from events.github import PushReceived
 from zeitwork.errors import MalformedBody
@@ -13,13 +15,21 @@ from zeitwork.errors import MalformedBody
 _MESSAGE_LENGTH = 500
 
 
+def _encodable(value: Any) -> Any:
+    """JSON can hold half a surrogate pair, UTF-8 and so our events cannot."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
+_Text = Annotated[str, BeforeValidator(_encodable)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
 class _Repository(_Part):
-    full_name: str = Field(max_length=200, pattern=r"^[^/\s]+/[^/\s]+$")
-    clone_url: str = Field(max_length=2000)
+    full_name: _Text = Field(max_length=200, pattern=r"^[^/\s]+/[^/\s]+$")
+    clone_url: _Text = Field(max_length=2000)
 
 
 class _Installation(_Part):
@@ -27,15 +37,15 @@ class _Installation(_Part):
 
 
 class _Commit(_Part):
-    message: str = ""
+    message: _Text = ""
 
 
 class _Pusher(_Part):
-    name: str = Field("unknown", max_length=200)
+    name: _Text = Field("unknown", max_length=200)
 
 
 class _Push(_Part):
-    ref: str = Field(max_length=1024, pattern=r"^refs/")
+    ref: _Text = Field(max_length=1024, pattern=r"^refs/")
     after: str = Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")
     deleted: bool = False
     repository: _Repository

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,7 +17,7 @@ from events.nats_bus import NatsBus
 from events.topology import provision, provision_url
 from tests.contracts.bus import BusContract, Held, fact, facts_of, job, scope, take
 from tests.support.eventually import eventually
-from tests.support.servers import ServerHost, free_port
+from tests.support.servers import ServerHost
 from zeitwork.errors import BrokerUnavailable
 
 
@@ -85,15 +84,6 @@ class TestNatsBus(BusContract):
         return held
 
 
-@pytest.fixture
-def own_server(server_host: ServerHost, tmp_path: Path) -> Iterator[NatsServer]:
-    """A server that the test may kill."""
-    with server_host.running(
-        lambda: NatsServer(tmp_path, port=free_port(), monitor_port=free_port())
-    ) as server:
-        yield server
-
-
 async def kill(server_host: ServerHost, server: NatsServer) -> None:
     """SIGKILL, and wait until it is gone."""
     server.kill()
@@ -106,11 +96,11 @@ async def revive(server_host: ServerHost, server: NatsServer) -> None:
 
 
 async def test_a_follower_survives_kill_and_restart(
-    own_server: NatsServer, server_host: ServerHost
+    own_nats_server: NatsServer, server_host: ServerHost
 ) -> None:
     project = scope()
-    await provision_url(own_server.url.get_secret_value())
-    bus = NatsBus(own_server.url, name="follower")
+    await provision_url(own_nats_server.url.get_secret_value())
+    bus = NatsBus(own_nats_server.url, name="follower")
     await bus.start()
     async with (
         bus.follow("ZW_EVENTS", facts_of(project), after=0) as everything,
@@ -118,8 +108,8 @@ async def test_a_follower_survives_kill_and_restart(
     ):
         await bus.publish([fact(project, number) for number in range(10)])
         assert len(await take(everything, 4)) == 4  # six are on their way
-        await kill(server_host, own_server)
-        await revive(server_host, own_server)
+        await kill(server_host, own_nats_server)
+        await revive(server_host, own_nats_server)
         await eventually(lambda: bus.client.is_connected)
         await bus.publish([fact(project, number) for number in range(10, 15)])
         rest = await take(everything, 11)
@@ -129,16 +119,16 @@ async def test_a_follower_survives_kill_and_restart(
 
 
 async def test_a_follower_of_new_messages_that_saw_none_replays_nothing(
-    own_server: NatsServer, server_host: ServerHost
+    own_nats_server: NatsServer, server_host: ServerHost
 ) -> None:
     project = scope()
-    await provision_url(own_server.url.get_secret_value())
-    bus = NatsBus(own_server.url, name="follower")
+    await provision_url(own_nats_server.url.get_secret_value())
+    bus = NatsBus(own_nats_server.url, name="follower")
     await bus.start()
     await bus.publish([fact(project, 0)])
     async with bus.follow("ZW_EVENTS", facts_of(project)) as messages:
-        await kill(server_host, own_server)
-        await revive(server_host, own_server)
+        await kill(server_host, own_nats_server)
+        await revive(server_host, own_nats_server)
         await eventually(lambda: bus.client.is_connected)
         await bus.publish([fact(project, 1)])
         assert [message.data for message in await take(messages, 1)] == [b"1"]
@@ -146,11 +136,11 @@ async def test_a_follower_of_new_messages_that_saw_none_replays_nothing(
 
 
 async def test_a_follower_goes_on_after_its_stream_was_made_anew(
-    own_server: NatsServer,
+    own_nats_server: NatsServer,
 ) -> None:
     project = scope()
-    await provision_url(own_server.url.get_secret_value())
-    bus = NatsBus(own_server.url, name="follower")
+    await provision_url(own_nats_server.url.get_secret_value())
+    bus = NatsBus(own_nats_server.url, name="follower")
     await bus.start()
     await bus.publish([fact(project, number) for number in range(5)])
     async with bus.follow("ZW_EVENTS", facts_of(project)) as messages:
@@ -236,17 +226,17 @@ async def test_a_follower_finds_what_a_broken_connection_swallowed(nats_url: str
 
 
 async def test_a_publish_without_a_server_fails_and_can_be_repeated(
-    own_server: NatsServer, server_host: ServerHost
+    own_nats_server: NatsServer, server_host: ServerHost
 ) -> None:
     project = scope()
-    await provision_url(own_server.url.get_secret_value())
-    bus = NatsBus(own_server.url, name="publisher")
+    await provision_url(own_nats_server.url.get_secret_value())
+    bus = NatsBus(own_nats_server.url, name="publisher")
     await bus.start()
     batch = [fact(project, number) for number in range(3)]
-    await kill(server_host, own_server)
+    await kill(server_host, own_nats_server)
     with pytest.raises(BrokerUnavailable):
         await bus.publish(batch)  # its first message stays in the client's buffer
-    await revive(server_host, own_server)
+    await revive(server_host, own_nats_server)
     await eventually(lambda: bus.client.is_connected)
     await bus.publish(batch)
     async with bus.follow("ZW_EVENTS", facts_of(project), after=0) as messages:

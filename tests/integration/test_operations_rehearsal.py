@@ -84,8 +84,9 @@ async def test_inserts_and_deletions_are_found(
     changes = {change.key["id"]: change for change in rehearsal.changes}
     assert changes.keys() == {new, node_id}
     assert (changes[new].before, changes[node_id].after) == (None, None)
-    assert changes[node_id].before is not None
-    assert changes[node_id].before["name"] == "goes"
+    before = changes[node_id].before
+    assert before is not None
+    assert before["name"] == "goes"
 
 
 async def test_a_row_deleted_in_a_savepoint_is_found(

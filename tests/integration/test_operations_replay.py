@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from cli.embedded.nats import NatsServer
 from consumers.operations.replay import Replayer
+from consumers.registry import bindings
 from db.models import Build, Deployment, EventLog, Inbox, RoutingCache
 from db.session import UnitOfWork
 from events.bus import Message
@@ -61,7 +62,7 @@ async def blank_route(work: UnitOfWork) -> None:
 async def dry(work: UnitOfWork, consumer: str, **params: Any) -> Any:
     wired = wiring(work, MemoryBus(), cache=params.pop("cache", MemoryCache()))
     checked = ReplayParams(mode="dry", consumer=consumer, **params)
-    return await Replayer(wired).run("opr_of_a_test", checked)
+    return await Replayer(wired, bindings).run("opr_of_a_test", checked)
 
 
 async def test_a_dry_run_changes_no_row_of_any_table(running: Backbone, site: Site) -> None:
@@ -218,7 +219,9 @@ async def test_again_takes_effect_once_however_often_its_operation_is_delivered(
         await _deliver_again(running, request)
         await running.ended(ended.id)
     params = ReplayParams(mode="again", consumer="github-v1", type="push.received")
-    await asyncio.gather(*(Replayer(running.wiring).run(ended.id, params) for _ in range(2)))
+    await asyncio.gather(
+        *(Replayer(running.wiring, bindings).run(ended.id, params) for _ in range(2))
+    )
     assert len(await every(work, Deployment)) == before + 1
 
     # Another operation is another decision.

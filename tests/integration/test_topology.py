@@ -14,9 +14,10 @@ from nats.js.api import ConsumerConfig, StreamConfig
 from typing_extensions import override
 
 from cli.embedded.nats import NatsServer
+from events.drift import TopologyRefused
 from events.nats_bus import connect, disconnect
 from events.streams import DURABLES, STREAMS, Durable, Stream
-from events.topology import TopologyRefused, missing, provision, provision_url
+from events.topology import apply, missing, plan, provision, provision_url
 from tests.support.servers import ServerHost, free_port
 from zeitwork import ids
 from zeitwork.errors import BrokerUnavailable
@@ -111,10 +112,40 @@ async def test_durables_are_as_the_design_wants_them(js: CountingJetStream) -> N
 
 @pytest.mark.parametrize(
     "change",
+    [{"max_age": 600.0}, {"max_msgs_per_subject": 7}, {"max_bytes": 1024}, {"max_msgs": 10}],
+)
+async def test_what_would_throw_messages_away_needs_force(
+    js: CountingJetStream, own: Stream, change: dict[str, Any]
+) -> None:
+    await provision(js, streams=[own], durables=[])
+    before = (await js.stream_info(own.name)).config
+    wanted = replace(own, **change)
+    changes = await plan(js, streams=[wanted], durables=[])
+    assert [one.shrinks for one in changes] == [True]
+    assert await provision(js, streams=[wanted], durables=[]) == []
+    with pytest.raises(TopologyRefused, match="--force"):
+        await apply(js, changes)
+    assert (await js.stream_info(own.name)).config == before
+    await apply(js, changes, force=True)
+    assert await plan(js, streams=[wanted], durables=[]) == []
+
+
+async def test_a_plan_changes_nothing_and_shows_both_values(
+    js: CountingJetStream, own: Stream
+) -> None:
+    await provision(js, streams=[own], durables=[])
+    js.changes = 0
+    (change,) = await plan(js, streams=[replace(own, max_age=7200.0)], durables=[])
+    assert js.changes == 0
+    assert str(change).startswith(f"update stream {own.name}: max_age 3600")
+    assert "→ 7200" in str(change)
+
+
+@pytest.mark.parametrize(
+    "change",
     [
-        {"max_age": 600.0},
+        {"max_age": 6000.0},
         {"max_bytes": 0},
-        {"max_msgs_per_subject": 7},
         {"duplicate_window": 30.0},
         {"compression": True},
         {"atomic": True},

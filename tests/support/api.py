@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from events.memory import MemoryBus
 from producers.api.call import Deps
 from producers.api.routes import PREFIX
 from producers.app import application
+from producers.webhooks.signatures import sign
 from zeitwork import tracing
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.config import Settings
@@ -106,6 +108,59 @@ def assert_problem(answer: Answer, status: int, code: str) -> dict[str, Any]:
     assert document["detail"]
     assert len(document["trace_id"]) == 32
     return document
+
+
+def push_body(**changes: Any) -> bytes:
+    """A push payload with what matters of it, as GitHub writes it."""
+    payload = {
+        "ref": "refs/heads/main",
+        "before": "6113728f27ae82c7b1a177c8d03f9e96e0adf246",
+        "after": "59b20b8d5c6ff8d09518216e87bfad56e6d4f4a1",
+        "created": False,
+        "deleted": False,
+        "forced": False,
+        "repository": {
+            "id": 186853002,
+            "full_name": "Codertocat/Hello-World",
+            "private": False,
+            "clone_url": "https://github.com/Codertocat/Hello-World.git",
+        },
+        "pusher": {"name": "Codertocat", "email": "21031067+Codertocat@users.noreply.github.com"},
+        "installation": {"id": 3, "node_id": "MDIz"},
+        "head_commit": {"id": "59b20b8d5c6ff8d09518216e87bfad56e6d4f4a1", "message": "a change"},
+        **changes,
+    }
+    return json.dumps(payload).encode()
+
+
+async def deliver(
+    api: Api,
+    body: bytes | AsyncIterator[bytes] | None = None,
+    *,
+    guid: str | None = "72d3162e-cc78-11e3-81ab-4c9367dc0958",
+    event: str | None = "push",
+    signature: str | None = "",
+    **headers: str,
+) -> Answer:
+    """A webhook delivery, signed unless `signature` says otherwise (None: without one)."""
+    sent = push_body() if body is None else body
+    if signature == "":
+        assert isinstance(sent, bytes)
+        signature = sign(WEBHOOK_SECRET, sent)
+    given = {
+        "X-GitHub-Delivery": guid,
+        "X-GitHub-Event": event,
+        "X-Hub-Signature-256": signature,
+        "Content-Type": "application/json",
+        **headers,
+    }
+    return await api.call(
+        "POST",
+        "/webhooks/github",
+        data=io.BytesIO(sent) if isinstance(sent, bytes) else sent,
+        token=None,
+        headers={name: value for name, value in given.items() if value is not None},
+    )
 
 
 async def _sent_events(content: aiohttp.StreamReader) -> AsyncIterator[SentEvent]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,18 +12,23 @@ from typing import Any, cast
 from sqlalchemy import select
 from typing_extensions import override
 
+from consumers.binding import Handler
 from consumers.builds.handler import Builder
 from consumers.outcomes import Outcome
-from consumers.registry import Wiring, bindings
+from consumers.registry import bindings
+from consumers.wiring import Wiring
 from db.engine import Database
 from db.models import Artifact, Build, Deployment, Environment, EventLog, Instance, Node, Project
 from db.models.base import Base
 from db.queries.builds import artifact_upsert
 from db.queries.deployments import Source, deployment_create
 from db.queries.event_log import EventFilter, events_find
+from db.queries.github import delivery_insert
+from db.queries.instances import LIVE_STATES
 from db.queries.nodes import NodeFacts, node_register
 from db.queries.organisations import organisation_create
 from db.queries.projects import NewProject, environment_lock, project_create
+from db.queries.routes import routes_all
 from db.session import Transaction, UnitOfWork
 from events.builds import BuildSucceeded
 from events.envelope import Envelope, unwrap, wrap
@@ -152,6 +157,16 @@ async def finish_build(work: UnitOfWork, version: Version) -> Envelope:
         )
 
 
+async def add_push(work: UnitOfWork, *, guid: str | None = None, **changes: Any) -> Envelope:
+    """A delivery and its event, stored as the webhook does."""
+    guid = guid or f"guid-{next(_numbers)}"
+    async with work.transaction() as tx:
+        stored = await delivery_insert(tx.session, guid=guid, event="push", action=None, body=b"")
+        assert stored is not None
+        said = push(stored, **changes)
+        return tx.emit(said.data, subject=stored)
+
+
 def push(delivery_id: str, **changes: Any) -> Envelope:
     fields: dict[str, Any] = {
         "delivery_id": delivery_id,
@@ -189,6 +204,17 @@ def report(instance: Instance, state: InstanceState, **changes: Any) -> Envelope
     return envelope(InstanceReported(**{**fields, **changes}), subject=instance.id)
 
 
+Delivery = Callable[[], Awaitable[Outcome]]
+
+
+def _delivery(handler: Handler, said: Envelope) -> Delivery:
+    async def deliver() -> Outcome:
+        with context.bind(correlation_id=said.correlation_id, causation_id=said.id):
+            return await handler(said)
+
+    return deliver
+
+
 class Conveyor:
     """Hands each stored event to every handler of its type, as relay and runtime would."""
 
@@ -207,15 +233,17 @@ class Conveyor:
         self._database = work.database
         self._after = 0
 
+    def deliveries(self, said: Envelope) -> list[Delivery]:
+        """One for each handler of the event, to be made in any order and as often as wished."""
+        return [
+            _delivery(handler, said)
+            for binding in self._bindings
+            if (handler := binding.handlers.get(type(said.data))) is not None
+        ]
+
     async def deliver(self, said: Envelope) -> list[Outcome]:
         """Hand over one event; what the handlers answer."""
-        outcomes = []
-        for binding in self._bindings:
-            handler = binding.handlers.get(type(said.data))
-            if handler is not None:
-                with context.bind(correlation_id=said.correlation_id, causation_id=said.id):
-                    outcomes.append(await handler(said))
-        return outcomes
+        return [await delivery() for delivery in self.deliveries(said)]
 
     async def fresh(self) -> list[Envelope]:
         """Events stored since the last look, in order."""
@@ -232,6 +260,41 @@ class Conveyor:
                 await self.deliver(said)
             seen += news
         return seen
+
+
+async def serve(conveyor: Conveyor, work: UnitOfWork, version: Version) -> None:
+    """Build a version and let its node report every live instance of it as ready."""
+    await finish_build(work, version)
+    await conveyor.settle()
+    await report_all(conveyor, work, version, InstanceState.READY)
+
+
+async def report_all(
+    conveyor: Conveyor, work: UnitOfWork, version: Version, state: InstanceState, **said: Any
+) -> None:
+    """The same word on every live instance of a version, and what follows from it."""
+    for instance in await every(work, Instance, deployment_id=version.deployment.id):
+        if instance.state in LIVE_STATES:
+            await conveyor.deliver(report(instance, state, **said))
+    await conveyor.settle()
+
+
+async def live(work: UnitOfWork, version: Version) -> dict[int, str | None]:
+    """Slot → node of what runs or is to run."""
+    rows = await every(work, Instance, deployment_id=version.deployment.id)
+    return {row.slot: row.node_id for row in rows if row.state in LIVE_STATES}
+
+
+async def serving(work: UnitOfWork) -> int:
+    """How many instances the only site's route leads to."""
+    async with work.database.read() as session:
+        (route,) = await routes_all(session)
+    return len(route.targets)
+
+
+async def replicas(work: UnitOfWork, site: Site, count: int) -> None:
+    async with changed(work, Environment, site.environment.id) as environment:
+        environment.replicas = count
 
 
 async def events_of(

@@ -10,8 +10,9 @@ from sqlalchemy import text
 
 from consumers.builds.handler import Builder
 from consumers.outcomes import Done, Outcome
-from consumers.registry import Wiring, bindings
+from consumers.registry import bindings
 from consumers.runtime import ConsumerRuntime
+from consumers.wiring import Wiring
 from db.models import Instance, Operation
 from db.models.base import Base
 from db.queries.github import delivery_insert

@@ -154,6 +154,21 @@ def nats_monitor_url(nats_server: NatsServer) -> str:
     return nats_server.monitor_url
 
 
+@pytest.fixture
+def own_nats_server(server_host: ServerHost, tmp_path: Path) -> Iterator[NatsServer]:
+    """A server that the test may kill or change."""
+    directory = tmp_path / "nats"
+    with server_host.running(
+        lambda: NatsServer(directory, port=free_port(), monitor_port=free_port())
+    ) as server:
+        yield server
+
+
+@pytest.fixture
+def own_nats_url(own_nats_server: NatsServer) -> str:
+    return own_nats_server.url.get_secret_value()
+
+
 @pytest.fixture(scope="session")
 def postgres_server(server_host: ServerHost) -> Iterator[PostgresServer]:
     directory = server_host.directory / "postgres"

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from consumers.builds.listing import Listing
+from consumers.builds.listing import Listing, shown
 from consumers.builds.plan import Plan
 from consumers.builds.procfile import Procfile
 from consumers.builds.workshop import Workshop
+from zeitwork.errors import BuildFailed
 
 
 class Builder(Protocol):
@@ -57,6 +58,21 @@ def _write(app: Path, name: str, content: str) -> None:
         if path.is_symlink() or path.is_file():
             path.unlink()
         path.mkdir(exist_ok=True)
-    path /= last
-    path.unlink(missing_ok=True)
+    write_anew(path / last, content)
+
+
+def write_anew(path: Path, content: str) -> None:
+    """Write a file of ours in the place of whatever is there, never through a link.
+
+    Raises:
+        BuildFailed: a directory is there.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        if not path.is_dir():
+            raise
+        raise BuildFailed(
+            f"{shown(Path(path.name))} is a directory, but Zeitwork writes a file there. Rename it."
+        ) from error
     path.write_text(content)

@@ -53,11 +53,16 @@ http://:{$PORT} {
 	handle_errors {
 		header Cache-Control "no-cache"
 		@page file /{err.status_code}.html
-		rewrite @page {file_match.relative}
-		file_server @page {
-			import files .*
+		handle @page {
+			rewrite {file_match.relative}
+			file_server {
+				import files .*
+			}
 		}
-		respond "{err.status_code} {err.status_text}"
+		# Caddy would put a bare `respond` before every file_server.
+		handle {
+			respond "{err.status_code} {err.status_text}"
+		}
 	}
 }
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -98,11 +99,17 @@ def _start(listing: Listing, package: dict[str, Any]) -> tuple[str, str] | None:
     if "start" in _scripts(package):
         return "npm start", "package.json has a start script"
     main = package.get("main")
-    if isinstance(main, str) and (found := listing.first(main.removeprefix("./"), f"{main}.js")):
+    if isinstance(main, str) and (found := _main_file(listing, main)):
         return f"node {shlex.quote(found)}", "package.json names it as main"
     if script := listing.first(*_SCRIPTS):
         return f"node {script}", f"{script} is present"
     return None
+
+
+def _main_file(listing: Listing, main: str) -> str | None:
+    """The file that Node takes `main` for: with or without its suffix, or a folder's index."""
+    name = posixpath.normpath(main)
+    return listing.first(name, f"{name}.js", f"{name}/index.js")
 
 
 def _commands(listing: Listing, package: dict[str, Any]) -> tuple[Command, ...]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from consumers.builds.builders import base
 from consumers.builds.builders.python_requirements import Install, Requirements, requirements
@@ -16,6 +18,7 @@ from consumers.builds.workshop import Workshop
 from zeitwork.errors import BuildFailed
 
 _VENV = ".venv"
+_UV_NOTE = "uv_cache.json"
 _VENV_PYTHON = f"{_VENV}/bin/python"
 _STATIC_ROOT = re.compile(r"^\s*STATIC_ROOT\s*(?::[^=]+)?=", re.MULTILINE)
 _ASKED = re.compile(r"(?:python-)?(?P<major>\d+)(?:\.(?P<minor>\d+))?(?:\.\d+)?")
@@ -65,6 +68,7 @@ class PythonBuilder:
 
     async def build(self, plan: Plan, workshop: Workshop) -> None:
         await base.carry_out(plan, workshop)
+        await asyncio.to_thread(_settle, workshop.app / _VENV, self._python.program)
 
     def _install(self, install: Install) -> tuple[Command, ...]:
         python = str(self._python.program)
@@ -95,6 +99,30 @@ class PythonBuilder:
                 f"{name} asks for Python {asked.removeprefix('python-')!r}, but this machine has "
                 f"{self._python.version}. Change or remove {name}."
             )
+
+
+def _settle(venv: Path, program: Path) -> None:
+    """Make the environment the same each time, and fit for nodes.
+
+    Nodes take links out of the application only to the interpreter itself, not through each other.
+    And uv notes beside packages from local files when those were written.
+    """
+    for link in _found(venv, "bin/python*"):
+        if link.is_symlink():
+            link.unlink()
+            link.symlink_to(program)
+    for noted in _found(venv, f"lib/*/site-packages/*.dist-info/{_UV_NOTE}"):
+        noted.unlink()
+        record = noted.with_name("RECORD")
+        if record.is_file() and not record.is_symlink():
+            lines = record.read_text().splitlines(keepends=True)
+            base.write_anew(record, "".join(line for line in lines if f"/{_UV_NOTE}," not in line))
+
+
+def _found(venv: Path, pattern: str) -> list[Path]:
+    """What matches below `venv`, but not through links: a build may have put them there."""
+    top = venv.parent.resolve() / venv.name
+    return [path for path in top.glob(pattern) if path.parent.resolve() == path.parent]
 
 
 def _collect_static(listing: Listing, needed: Requirements) -> tuple[Command, ...]:

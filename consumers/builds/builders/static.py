@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Event
 
-from consumers.builds import threads
+from consumers.builds import threads, tree
 from consumers.builds.builders import base
 from consumers.builds.builders.caddyfile import COMMAND, ETAG_SUFFIX, PATH, caddyfile
 from consumers.builds.detect import web_root
@@ -17,6 +17,8 @@ from consumers.builds.plan import Plan
 from consumers.builds.procfile import Procfile
 from consumers.builds.workshop import Workshop
 from zeitwork.errors import BuildFailed
+
+_MOST_NAME_BYTES = 255
 
 
 class StaticBuilder:
@@ -70,19 +72,18 @@ def _write_etags(site: Path, stop: Event) -> None:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         beside = path.with_name(path.name + ETAG_SUFFIX)
-        # Never through a link that the build may have put there.
-        beside.unlink(missing_ok=True)
-        beside.write_text(f'"{digest[:32]}"')
+        base.write_anew(beside, f'"{digest[:32]}"')
 
 
 def _served(site: Path) -> Iterator[Path]:
     """Regular files that Caddy may serve; links are served too, but without a tag."""
-    for folder, folders, names in os.walk(site):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") or name == ".well-known"
-        )
-        for name in sorted(names):
-            path = Path(folder, name)
-            hidden = name.startswith(".") or name.endswith(ETAG_SUFFIX)
-            if not hidden and path.is_file() and not path.is_symlink():
-                yield path
+    for entry in tree.walk(site, enter=_served_folder):
+        hidden = entry.name.startswith(".") or entry.name.endswith(ETAG_SUFFIX)
+        # There is no room for the tag beside a name that is nearly as long as names can be.
+        fits = len(os.fsencode(entry.name + ETAG_SUFFIX)) <= _MOST_NAME_BYTES
+        if not hidden and fits and entry.is_file(follow_symlinks=False):
+            yield Path(entry.path)
+
+
+def _served_folder(name: str) -> bool:
+    return not name.startswith(".") or name == ".well-known"

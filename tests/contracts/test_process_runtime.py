@@ -1,9 +1,8 @@
-"""The runtime drivers against their contract, and what only processes can show."""
+"""The process runtime against the contract, in both modes, and what only processes can show."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import sys
@@ -16,7 +15,6 @@ import pytest
 from typing_extensions import override
 
 from node.runtimes.base import Handle, Paths, Runtime
-from node.runtimes.memory import KILLED, MemoryRuntime, Program, Running
 from node.runtimes.process import ProcessRuntime
 from tests.contracts.runtime import Later, RuntimeContract, get, instance_spec, printed
 from tests.support.eventually import eventually
@@ -99,22 +97,6 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-class TestMemoryRuntime(RuntimeContract):
-    """In process."""
-
-    @pytest.fixture
-    def runtime(self) -> Runtime:
-        return MemoryRuntime(_programs())
-
-    @pytest.fixture
-    def later(self, runtime: Runtime) -> Later:
-        return lambda: runtime
-
-    @pytest.fixture
-    def app(self, tmp_path: Path) -> Path:
-        return tmp_path
-
-
 class ProcessContract(RuntimeContract):
     """What processes show in either mode; subclasses give `settings`."""
 
@@ -181,6 +163,15 @@ class ProcessContract(RuntimeContract):
         await runtime.stop(handle, grace_seconds=20)
         await printed(paths, "bye")
         assert not psutil.pid_exists(handle.pid) or _is_zombie(handle.pid)
+
+    async def test_what_an_agent_started_without_noting_it_is_purged(
+        self, runtime: Runtime, settings: NodeSettings, paths: Paths, commands: dict[str, str]
+    ) -> None:
+        spec = instance_spec(command=commands["serve"])
+        handle = await _start_elsewhere(settings, spec.model_dump_json(), paths, free_port())
+        await printed(paths, "up")
+        await runtime.purge(paths.run)
+        await eventually(lambda: not psutil.pid_exists(handle.pid) or _is_zombie(handle.pid))
 
     async def test_another_process_with_the_same_pid_is_let_alone(
         self, runtime: Runtime, paths: Paths
@@ -282,15 +273,6 @@ class TestSandboxed(ProcessContract):
             assert await runtime.wait(handle) == 3
         assert await runtime.stop(handle, grace_seconds=1) == 3
 
-    async def test_what_an_agent_started_without_noting_it_is_purged(
-        self, runtime: Runtime, settings: NodeSettings, paths: Paths, commands: dict[str, str]
-    ) -> None:
-        spec = instance_spec(command=commands["serve"])
-        handle = await _start_elsewhere(settings, spec.model_dump_json(), paths, free_port())
-        await printed(paths, "up")
-        await runtime.purge(paths.run)
-        await eventually(lambda: not psutil.pid_exists(handle.pid) or _is_zombie(handle.pid))
-
     async def test_what_survives_a_killed_bubblewrap_is_killed(
         self, runtime: Runtime, paths: Paths, commands: dict[str, str], app: Path
     ) -> None:
@@ -371,37 +353,6 @@ def _processes_of(directory: Path) -> list[psutil.Process]:
 
 def _is_zombie(pid: int) -> bool:
     return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-def _programs() -> dict[str, Program]:
-    async def serve(running: Running) -> int:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
-            body = json.dumps(dict(running.env)).encode()
-            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-            writer.write(head.encode() + body)
-            await writer.drain()
-            writer.close()
-
-        server = await asyncio.start_server(answer, "127.0.0.1", running.port)
-        running.print("up")
-        try:
-            await running.terminated.wait()
-        finally:
-            server.close()
-        running.print("bye")
-        return 5
-
-    async def deaf(running: Running) -> int:
-        running.print("up")
-        await asyncio.Event().wait()
-        return KILLED
-
-    async def exit_(running: Running) -> int:
-        running.print("out")
-        return 3
-
-    return {"serve": serve, "deaf": deaf, "exit": exit_}
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,130 @@
+"""Repositories with folders, links and modes, and a build pipeline to put them through."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from consumers.builds.pipeline import BuildRequest, BuildResult, Pipeline
+from zeitwork import ids, sandbox
+from zeitwork.blobs import DiskBlobStore
+
+_IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
+
+
+class GitRepository:
+    """A git repository on disk; commits hold folders, links and programs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True)
+        self.git("init", "--quiet", "--initial-branch=main")
+
+    @property
+    def url(self) -> str:
+        return self.path.as_uri()
+
+    def commit(self, files: Mapping[str, str], *, links: Mapping[str, str] | None = None) -> str:
+        """Add files and links to what is there; the new commit's SHA."""
+        for name, text in files.items():
+            path = self.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        for name, target in (links or {}).items():
+            (self.path / name).symlink_to(target)
+        self.git("add", "--all")
+        self.git(*_IDENTITY, "commit", "--quiet", "--allow-empty", "--message", "Change")
+        return self.git("rev-parse", "HEAD")
+
+    def git(self, *arguments: str, text: str | None = None) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(self.path), *arguments],
+            check=True,
+            capture_output=True,
+            input=text,
+            text=True,
+        )
+        return done.stdout.strip()
+
+
+@dataclass
+class Workbench:
+    """A pipeline on directories of the test's own, and what its last build said."""
+
+    root: Path
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def work_dir(self) -> Path:
+        return self.root / "builds"
+
+    def pipeline(
+        self, *, sandbox: Literal["auto", "off"] = "auto", timeout_seconds: float = 45.0
+    ) -> Pipeline:
+        return Pipeline(
+            blobs=DiskBlobStore(self.root / "blobs"),
+            work_dir=self.work_dir,
+            cache_dir=self.root / "cache",
+            sandbox=sandbox,
+            timeout_seconds=timeout_seconds,
+            memory_mib=1024,
+        )
+
+    async def build(
+        self, pipeline: Pipeline, url: str, sha: str, *, root: str = "", build_id: str | None = None
+    ) -> BuildResult:
+        self.lines.clear()
+        request = BuildRequest(build_id or f"bld-{ids.token(9)}", url, sha, root)
+        return await pipeline.build(request, self.lines.append)
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+    def leftovers(self) -> list[Path]:
+        """What is still in the directory of builds; nothing when every build has cleaned up."""
+        return [*self.work_dir.iterdir()] if self.work_dir.exists() else []
+
+
+def alive_with(mark: str) -> list[int]:
+    """Processes whose command line holds `mark`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and any(mark in part for part in process.cmdline()):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+@contextmanager
+def nested(top: Path, depth: int) -> Iterator[Path]:
+    """Folders below `top`, nested so deep that no path reaches the last; gone afterwards.
+
+    What is left of them would stop pytest, which removes old directories by recursion.
+    """
+    top.mkdir(parents=True, exist_ok=True)
+    folder = os.open(top, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("deep", dir_fd=folder)
+        below = os.open("deep", os.O_RDONLY, dir_fd=folder)
+        os.close(os.open("file", os.O_CREAT, dir_fd=below))
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    try:
+        yield top
+    finally:
+        subprocess.run(["rm", "-rf", str(top)], check=True)
+
+
+async def why_no_sandbox(directory: Path) -> str | None:
+    return await sandbox.why_unavailable(directory)

@@ -1,0 +1,82 @@
+"""The build log: plain text, no passwords, bounded however much is printed."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumers.builds.transcript import Transcript, clean, masked
+from zeitwork.errors import BuildFailed
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "Looking in https://ann:pw@pip.example/simple",
+            "Looking in https://***@pip.example/simple",
+        ),
+        ("https://token@h/x and http://u:p@i/y", "https://***@h/x and http://***@i/y"),
+        ("https://u:p@ss@h/x", "https://***@h/x"),
+        ("git+ssh://git:pw@h/x", "git+ssh://***@h/x"),
+        ("'https://u:p@h/x'", "'https://***@h/x'"),
+        ("PIP_INDEX_URL=https://u:p@h", "PIP_INDEX_URL=https://***@h"),
+        ("https://h/x@1.0.0", "https://h/x@1.0.0"),
+        ("mail ann@h.example about https://h/x", "mail ann@h.example about https://h/x"),
+    ],
+)
+def test_credentials_in_addresses_are_masked(said: str, shown: str) -> None:
+    assert masked(said) == shown
+    assert clean(said) == shown
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        ("\x1b[1;32mok\x1b[0m", "ok"),
+        ("10%\r50%\r100%", "100%"),
+        ("done\r", "done"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b]8;;https://h\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("a\x00b\x08c\x7fd\ud800e", "abcde"),
+        ("tab\tstays", "tab\tstays"),
+        ("https://u:\x1b[0mp@h", "https://***@h"),
+    ],
+)
+def test_a_line_becomes_plain_text(printed: str, shown: str) -> None:
+    assert clean(printed) == shown
+
+
+def test_a_long_line_is_cut_only_after_its_passwords_are_masked() -> None:
+    line = "x" * 1990 + " https://ann:password@h"
+    assert clean(line).endswith(" https://*")
+
+
+def test_our_own_lines_are_masked_too() -> None:
+    lines: list[str] = []
+    transcript = Transcript(lines.append)
+    transcript.step("Fetching https://u:pw@h/x")
+    transcript.say("from https://u:pw@h/x")
+    assert lines == ["==> Fetching https://***@h/x", "    from https://***@h/x"]
+    assert transcript.current == "Fetching https://***@h/x"
+
+
+def test_a_flood_is_cut_and_its_last_line_still_known() -> None:
+    lines: list[str] = []
+    transcript = Transcript(lines.append)
+    for number in range(50_000):
+        transcript.output(f"line {number}")
+    transcript.output("fatal: no space")
+    transcript.output("\x1b[0m")
+    transcript.say("ours")
+    assert len(lines) == 10_002
+    assert lines[-2].endswith("the rest is not shown.")
+    assert lines[-1] == "    ours"
+    assert transcript.last == "fatal: no space"
+
+
+@pytest.mark.parametrize("line", ["", "x" * 16_384])
+def test_output_without_end_stops_the_build(line: str) -> None:
+    transcript = Transcript(lambda _: None)
+    with pytest.raises(BuildFailed, match="printed too much"):  # noqa: PT012 - some line does it
+        for _ in range(600_000):
+            transcript.output(line)

@@ -38,12 +38,16 @@ class Window:
         deployment: One deployment's chain.
     """
 
-    since: Annotated[str | None, Parameter(help="10m, 2h, 3d ago, or an ISO time (UTC).")] = None
-    until: Annotated[str | None, Parameter(help="The same forms.")] = None
-    subject: Annotated[
-        str | None, Parameter(help="An id, or a subject with wildcards (zw.evt.*.instance.>).")
+    since: Annotated[
+        str | None, Parameter(help="From when on: 10m, 2h, 3d ago, or an ISO time (UTC).")
     ] = None
-    type: Annotated[str | None, Parameter(help="deployment.active, or instance.*")] = None
+    until: Annotated[str | None, Parameter(help="Until when, in the same forms.")] = None
+    subject: Annotated[
+        str | None, Parameter(help="An id, or subjects with wildcards (zw.evt.*.instance.>).")
+    ] = None
+    type: Annotated[
+        str | None, Parameter(help="What happened; deployment.* for all of a kind.")
+    ] = None
     correlation: Annotated[str | None, Parameter(help="One chain of causes.")] = None
     deployment: Annotated[str | None, Parameter(help="One deployment's chain, by id.")] = None
 
@@ -60,10 +64,7 @@ async def replay(
     yes: Annotated[bool, Flag, Parameter(alias="-y", help="Do not ask.")] = False,
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> int:
-    """Print the events of a window, or replay them to one consumer.
-
-    Exits with 1 when the window holds nothing.
-    """
+    """Print the events of a window, or replay them to one consumer; 1 when it holds none."""
     if (to is not None) != (dry_run != again):
         raise InvalidInput("Say --to CONSUMER with either --dry-run or --again, or none of them.")
     async with connect(options) as client:

@@ -14,6 +14,7 @@ from consumers.operations.handler import Operator
 from consumers.operations.registry import runners as operation_runners
 from consumers.routing import caching
 from consumers.routing import handler as routing
+from consumers.routing.rebuild import RoutingRebuilder
 from consumers.scheduling import handler as scheduling
 from consumers.wiring import Wiring
 from events import builds, streams
@@ -66,11 +67,7 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Binding]:
         ),
         "operations": Binding(
             streams.OPERATIONS,
-            {
-                operation_facts.OperationRequested: Operator(
-                    wiring.work, operation_runners(wiring, bindings)
-                ).operation_requested
-            },
+            {operation_facts.OperationRequested: _operator(wiring).operation_requested},
             concurrency=2,
         ),
         "route-cache": Binding(
@@ -117,3 +114,10 @@ def _facts(
             for event, handler in handlers.items()
         },
     )
+
+
+def _operator(wiring: Wiring) -> Operator:
+    rebuilder = RoutingRebuilder(
+        wiring.work, cache=wiring.cache, drain_seconds=wiring.drain_seconds
+    )
+    return Operator(wiring.work, operation_runners(wiring, bindings, rebuild_routing=rebuilder.run))

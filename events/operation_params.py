@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
 
 from events import streams
 from events.streams import Durable
@@ -81,14 +81,21 @@ class ReplayParams(Window):
     consumer: str
     limit: Annotated[int, Field(ge=1)] | None = None
 
-    @model_validator(mode="after")
-    def _check(self) -> ReplayParams:
-        names = [durable.name for durable in replayable(self.mode)]
-        if self.consumer not in names:
-            raise ValueError(f"a replay in mode {self.mode} goes to one of {', '.join(names)}")
-        if self.mode == "dry" and self.limit is not None and self.limit > _MOST_DRY:
+    @field_validator("consumer")
+    @classmethod
+    def _check_consumer(cls, value: str, info: ValidationInfo) -> str:
+        mode = info.data.get("mode")
+        names = [durable.name for durable in replayable(mode)] if mode is not None else [value]
+        if value not in names:
+            raise ValueError(f"in mode {mode} it is one of {', '.join(names)}")
+        return value
+
+    @field_validator("limit")
+    @classmethod
+    def _check_limit(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if info.data.get("mode") == "dry" and value is not None and value > _MOST_DRY:
             raise ValueError(f"a dry run takes up to {_MOST_DRY} events")
-        return self
+        return value
 
 
 class RefillParams(Params):

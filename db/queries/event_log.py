@@ -31,7 +31,7 @@ class EventFilter:
         type: `*` stands for one part of a type.
         types: exactly these types.
         subject: a pattern of the subjects that they travel on (NATS wildcards).
-        deployment: what belongs to its causal chain, and what was said about it later.
+        deployment: what one push set off for it, and what was said about it later.
         relayed: only those that have left the outbox.
     """
 
@@ -187,11 +187,12 @@ def _fits(column: Any, pattern: str) -> ColumnElement[bool]:
 def _belongs_to(deployment: Deployment) -> ColumnElement[bool]:
     """One push may start several projects' deployments; the others' events are left out."""
     project = EventLog.project_id == deployment.project_id
-    payload = func.convert_from(EventLog.payload, "UTF8").cast(JSONB)
+    said = func.convert_from(EventLog.payload, "UTF8").cast(JSONB)
+    about = func.coalesce(said["deployment_id"].astext, said["route"]["deployment_id"].astext)
     return or_(
         and_(
             EventLog.correlation_id == deployment.correlation_id,
             or_(project, EventLog.project_id.is_(None)),
         ),
-        and_(project, payload["deployment_id"].astext == deployment.id),
+        and_(project, about == deployment.id),
     )

@@ -35,7 +35,9 @@ class InvalidFields(InvalidInput):
             }
             for item in error.errors(include_url=False, include_input=False, include_context=False)
         ]
-        named = ", ".join(item["pointer"] or "the whole" for item in errors)
+        named = "; ".join(
+            f"{item['pointer'] or 'the whole'} ({item['message']})" for item in errors
+        )
         return cls(f"These fields cannot be used: {named}.", errors)
 
 

@@ -59,7 +59,9 @@ async def test_a_consumer_that_is_none_is_refused_with_those_that_are(api: Api) 
     params = {"mode": "again", "consumer": "nobody-v1"}
     answer = await api.post("/operations", {"kind": "replay", "params": params})
     problem = assert_problem(answer, 400, "invalid_fields")
-    assert "routing-v1" in problem["errors"][0]["message"]
+    (error,) = problem["errors"]
+    assert error["pointer"] == "/params/consumer"
+    assert "routing-v1" in problem["detail"]
 
 
 async def test_operations_are_listed_newest_first_without_reports(api: Api) -> None:

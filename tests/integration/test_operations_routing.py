@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from consumers.operations.rebuild_routing import RoutingRebuilder
+from consumers.routing.rebuild import RoutingRebuilder
 from db.models import RoutingCache
 from db.session import UnitOfWork
 from events.envelope import unwrap

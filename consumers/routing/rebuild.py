@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
-from consumers.operations.handler import Report
 from consumers.routing.difference import Difference, Row, difference
 from consumers.routing.handler import settle
 from consumers.routing.table import Backend, targets
@@ -32,7 +32,7 @@ class RoutingRebuilder:
         self._cache = cache
         self._drain = timedelta(seconds=drain_seconds)
 
-    async def run(self, _operation_id: str, params: RebuildRoutingParams) -> Report:
+    async def run(self, _operation_id: str, params: RebuildRoutingParams) -> dict[str, Any]:
         """The difference; with `apply` it is written, each host in a transaction of its own.
 
         Raises:

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-import structlog
 from faststream import BaseMiddleware, ContextRepo, StreamMessage
 from opentelemetry.trace import Span, StatusCode
 from typing_extensions import override
 
 from consumers.dead_letters.letter import dead_letter
 from consumers.outcomes import Done, Drop, Later, Outcome
+from consumers.surroundings import around, described
 from events.bus import Bus
 from events.delivery import Delivery
 from events.event import NewerEvent
 from events.nats_delivery import NatsDelivery
 from events.streams import Durable
-from zeitwork import clock, context, logs, metrics, tracing
+from zeitwork import clock, logs, metrics
 from zeitwork.errors import BrokerUnavailable, TimedOut, Unavailable, ZeitworkError
 from zeitwork.service import cancel, spawn
 
@@ -76,7 +76,7 @@ def judge(error: Exception, *, attempt: int, durable: Durable) -> Verdict:
         return Later(_UPGRADE_SECONDS, error.message)
     hopeless = isinstance(error, ZeitworkError) and not error.retryable
     if not durable.endless and (hopeless or attempt >= durable.attempts):
-        return Bury(*_described(error), error)
+        return Bury(*described(error), error)
     delay = durable.delays[min(attempt, len(durable.delays)) - 1]
     return Retry(clock.jitter(delay), error)
 
@@ -123,7 +123,7 @@ class Settler:
         assert task is not None  # noqa: S101 - a coroutine runs in one
         self._running.add(task)
         try:
-            with _around(case) as span:
+            with around(message, case.durable) as span:
                 started = clock.monotonic()
                 async with _kept(case):
                     verdict = await self._verdict(case, handle)
@@ -261,7 +261,7 @@ def _report(case: _Case, verdict: Verdict, *, span: Span, seconds: float) -> Non
         case Interrupted():
             _log.info("handler interrupted", **about)
         case Retry(seconds=delay, error=error):
-            code, detail = _described(error)
+            code, detail = described(error)
             span.set_status(StatusCode.ERROR, code)
             about |= {"code": code, "detail": detail, "delay": round(delay, 2)}
             _log.warning("handler failed", exc_info=_trace(error), **about)
@@ -271,34 +271,6 @@ def _report(case: _Case, verdict: Verdict, *, span: Span, seconds: float) -> Non
             _log.error("message buried", exc_info=_trace(cause), **about)
 
 
-def _described(error: Exception) -> tuple[str, str]:
-    """Code and text of an error; a foreign one's text may hold a secret, so its class serves."""
-    if isinstance(error, ZeitworkError):
-        return error.code, error.message
-    return ZeitworkError.code, type(error).__name__
-
-
 def _trace(error: Exception | None) -> Exception | None:
     """What is worth a stack trace: errors that nobody raised on purpose."""
     return None if isinstance(error, ZeitworkError) else error
-
-
-@contextmanager
-def _around(case: _Case) -> Iterator[Span]:
-    """The thread of causes that the message belongs to, for logs, events and traces."""
-    durable, sequence = case.durable, case.message.sequence
-    headers = {name.lower(): value for name, value in case.message.headers.items()}
-    with (
-        context.bind(
-            correlation_id=headers.get("ce-correlationid"),
-            causation_id=headers.get("ce-id"),
-            actor=f"consumer:{durable.name}",
-            organisation_id=headers.get("ce-organisation"),
-            project_id=headers.get("ce-project"),
-        ),
-        structlog.contextvars.bound_contextvars(
-            event_type=headers.get("ce-type"), sequence=sequence
-        ),
-        tracing.continued(headers, f"process {durable.name}", sequence=sequence) as span,
-    ):
-        yield span

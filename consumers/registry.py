@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from consumers.binding import Binding, Bound, RawBinding
-from consumers.builds.handler import Builder
 from consumers.dead_letters import handler as dead_letters
 from consumers.deployments import handler as deployments
 from consumers.github import handler as github
 from consumers.handling import FactHandler, once
 from consumers.instances import handler as instances
+from consumers.operations.handler import Operator
+from consumers.operations.registry import runners as operation_runners
 from consumers.routing import caching
 from consumers.routing import handler as routing
+from consumers.routing.rebuild import RoutingRebuilder
 from consumers.scheduling import handler as scheduling
-from db.session import UnitOfWork
+from consumers.wiring import Wiring
 from events import builds, streams
 from events import dead_letters as dead_letter_facts
 from events import deployments as deployment_facts
 from events import github as github_facts
 from events import instances as instance_facts
 from events import nodes as node_facts
+from events import operations as operation_facts
 from events import projects as project_facts
 from events import routes as route_facts
-from events.bus import Bus
 from events.event import Event
 from events.streams import Durable
-from zeitwork.cache import Cache
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """What handlers need from outside."""
-
-    work: UnitOfWork
-    bus: Bus
-    builder: Builder
-    build_slots: int
-    drain_seconds: float
-    cache: Cache
-
 
 GROUPS = (
     "builds",
@@ -49,6 +36,7 @@ GROUPS = (
     "deployments",
     "github",
     "instances",
+    "operations",
     "route-cache",
     "routing",
     "scheduling",
@@ -88,6 +76,11 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
             wiring,
             streams.INSTANCES,
             {instance_facts.InstanceReported: instances.instance_reported},
+        ),
+        "operations": Binding(
+            streams.OPERATIONS,
+            {operation_facts.OperationRequested: _operator(wiring).operation_requested},
+            concurrency=2,
         ),
         "route-cache": Binding(
             streams.ROUTE_CACHE, {route_facts.RouteChanged: caching.copy_to(wiring.cache)}
@@ -129,5 +122,15 @@ def _facts(
 ) -> Binding:
     return Binding(
         durable,
-        {event: once(wiring.work, durable.name, handler) for event, handler in handlers.items()},
+        {
+            event: once(wiring.work, durable.name + wiring.inbox_suffix, handler)
+            for event, handler in handlers.items()
+        },
     )
+
+
+def _operator(wiring: Wiring) -> Operator:
+    rebuilder = RoutingRebuilder(
+        wiring.work, cache=wiring.cache, drain_seconds=wiring.drain_seconds
+    )
+    return Operator(wiring.work, operation_runners(wiring, bindings, rebuild_routing=rebuilder.run))

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,10 @@ from typing import Any
 from events.instances import InstanceSpec
 from node.runtimes import processes, start_command
 from node.runtimes.base import Handle, Paths
+from node.runtimes.tools import tools
 from zeitwork import clock, sandbox, subprocesses
 from zeitwork.errors import TimedOut
 
-_TOOLS = ("caddy", "uv")
 _STATUS_SECONDS = 2.0  # it comes within milliseconds of the start
 _POLL_SECONDS = 0.01
 _KILL_SECONDS = 10.0
@@ -97,16 +96,12 @@ class Bubblewrap:
     def _sandbox(
         self, spec: InstanceSpec, paths: Paths, *, port: int, status_fd: int
     ) -> sandbox.Spec:
-        toolchain = sandbox.python_toolchain()
-        tools = {name: Path(sys.executable).with_name(name) for name in _TOOLS}
-        if not (toolchain / "bin" / "python").exists():  # Debian's has only python3
-            tools["python"] = toolchain / "bin" / "python3"
         return sandbox.Spec(
             app=paths.app,
             throwaway=True,
             env=start_command.environment(spec, app=sandbox.APP, port=port),
-            tools={name: path for name, path in tools.items() if path.exists()},
-            read_only=(toolchain,),
+            tools=tools(),
+            read_only=(sandbox.python_toolchain(),),
             die_with_parent=self.die_with_agent,
             status_fd=status_fd,
         )

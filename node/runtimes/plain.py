@@ -11,16 +11,15 @@ import os
 import re
 import shutil
 import signal
-import sys
 from pathlib import Path
 
 from events.instances import InstanceSpec
 from node.runtimes import processes, start_command
 from node.runtimes.base import Handle, Paths
+from node.runtimes.tools import tools
 from zeitwork import sandbox, subprocesses
 from zeitwork.errors import InvalidInput, TimedOut
 
-_TOOLS = ("caddy", "uv")
 _COPY_SECONDS = 120.0
 _KILL_SECONDS = 10.0
 
@@ -93,10 +92,8 @@ def _relocated(text: str, here: dict[str, str]) -> str:
 
 def _link_tools(directory: Path) -> None:
     directory.mkdir(exist_ok=True)
-    for name in _TOOLS:
-        tool = Path(sys.executable).with_name(name)
-        if tool.exists():
-            (directory / name).symlink_to(tool)
+    for name, program in tools().items():
+        (directory / name).symlink_to(program)
 
 
 def _clear(run: Path) -> None:

@@ -24,17 +24,20 @@ class InvalidFields(InvalidInput):
         self.errors = errors
 
     @classmethod
-    def of(cls, error: ValidationError) -> InvalidFields:
-        """Each fault with a JSON pointer to its field."""
+    def of(cls, error: ValidationError, *, within: str | None = None) -> InvalidFields:
+        """Each fault with a JSON pointer to its field; `within` is the field they all lie in."""
+        outside = () if within is None else (within,)
         errors = [
             {
-                "pointer": _pointer(item["loc"]),
+                "pointer": _pointer((*outside, *item["loc"])),
                 "code": item["type"],
                 "message": item["msg"],
             }
             for item in error.errors(include_url=False, include_input=False, include_context=False)
         ]
-        named = ", ".join(item["pointer"] or "the whole" for item in errors)
+        named = "; ".join(
+            f"{item['pointer'] or 'the whole'} ({item['message']})" for item in errors
+        )
         return cls(f"These fields cannot be used: {named}.", errors)
 
 

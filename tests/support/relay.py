@@ -67,6 +67,8 @@ class Waylaid:
         self.follow = bus.follow
         self.fetch = bus.fetch
         self.remove = bus.remove
+        self.contents = bus.contents
+        self.holds = bus.holds
         self.ready = bus.ready
 
     async def publish(self, messages: Sequence[Message]) -> None:

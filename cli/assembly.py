@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from cli.ports import Port, PortPicker
+from cli.ports import Claims, Port, PortPicker
 from cli.secrets_file import Secrets
 from zeitwork.config import Settings
 
@@ -44,7 +44,7 @@ def choose_ports(settings: Settings) -> dict[str, Port]:
         HostUnsupported: there is none near a wanted one.
     """
     lowest, highest = settings.node.port_range
-    picker = PortPicker(reserved=range(lowest, highest + 1))
+    picker = PortPicker(reserved=range(lowest, highest + 1), claim=Claims().claim)
     wanted = [
         ("api", settings.api.port, settings.api.host),
         ("proxy", settings.proxy.port, settings.proxy.host),

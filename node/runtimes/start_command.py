@@ -35,7 +35,7 @@ def environment(
     own = [f"{app}/{directory}" for directory in spec.path]
     toolchain = sandbox.python_toolchain() / "bin"
     variables = {"HOST": LOOPBACK, **spec.env, "PORT": str(port)}
-    return sandbox.environment(variables, path=[*own, str(toolchain), *map(str, path)])
+    return sandbox.environment(variables, path=[*own, *map(str, path), str(toolchain)])
 
 
 def _single_program(command: str) -> bool:

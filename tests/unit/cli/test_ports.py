@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from subprocess import PIPE, Popen
+
 import pytest
 
-from cli.ports import Port, PortPicker
+from cli.ports import Claims, Port, PortPicker
 from zeitwork.errors import HostUnsupported
 
 
@@ -44,3 +48,26 @@ def test_it_gives_up_after_a_hundred_ports_and_at_the_end_of_the_range() -> None
     with pytest.raises(HostUnsupported):
         PortPicker(free=none_free).pick("api", 65_530)
     assert asked[-1] == 65_535
+
+
+def test_a_port_that_another_process_claims_is_left_to_it(tmp_path: Path) -> None:
+    claims = tmp_path / "claims"
+    code = (
+        "import sys; from pathlib import Path; from cli.ports import Claims; "
+        "print(Claims(Path(sys.argv[1])).claim(5432), flush=True); sys.stdin.read()"
+    )
+    other = Popen([sys.executable, "-c", code, str(claims)], stdin=PIPE, stdout=PIPE)
+    with other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"True\n"
+        mine = PortPicker(free=lambda _port, _host: True, claim=Claims(claims).claim)
+        assert mine.pick("postgres", 5432).got == 5433
+        other.kill()
+    later = PortPicker(free=lambda _port, _host: True, claim=Claims(claims).claim)
+    assert later.pick("postgres", 5432).got == 5432
+
+
+def test_a_link_in_place_of_a_claim_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "5432").symlink_to(tmp_path / "elsewhere")
+    assert Claims(tmp_path).claim(5432)
+    assert not (tmp_path / "elsewhere").exists()

@@ -107,7 +107,7 @@ async def test_links_are_never_followed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["/etc/passwd", "../secret", "below/../../secret", "up/secret", "/usr/bin/python3"],
+    ["/etc/passwd", "../secret", "below/../../secret", "up/secret", "/usr/bin/env"],
 )
 async def test_a_link_out_of_the_application_is_refused(tmp_path: Path, target: str) -> None:
     app = tmp_path / "app"

@@ -113,7 +113,7 @@ def redrive(durable: str) -> str:
 
 
 def dead_letter(stream: str, durable: str, reason: str) -> str:
-    """The subject of a dead letter; with `*` the filter for those of any stream, durable, reason."""
+    """The subject of a dead letter; `*` stands for any, in a filter."""
     return f"zw.dlq.{wildcard(stream)}.{wildcard(durable)}.{wildcard(reason)}"
 
 

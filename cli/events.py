@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from cli import output, topology
+from cli import dead_letters, output, topology
 from cli.client import connect
 from cli.exits import Exit
 from cli.options import Options
 from zeitwork.errors import Unavailable
 
-app = App(name="events", help="Events: list, tail; streams and durables.")
+app = App(name="events", help="Events: list, tail; dead letters; streams and durables.")
+app.command(dead_letters.app)
 app.command(topology.app)
 
 

@@ -43,7 +43,7 @@ _STYLES = {
     "active": "green", "ready": "green", "succeeded": "green",
     "failed": "red", "lost": "red", "suspect": "yellow",
     "building": "cyan", "deploying": "cyan", "running": "cyan", "starting": "cyan",
-    "queued": "yellow", "pending": "yellow", "draining": "yellow",
+    "open": "yellow", "queued": "yellow", "pending": "yellow", "draining": "yellow",
 }  # fmt: skip
 
 

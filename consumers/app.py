@@ -7,6 +7,7 @@ from uuid import UUID
 
 from consumers.builds.handler import Builder
 from consumers.builds.pipeline import Pipeline
+from consumers.dead_letters.gauge import DeadLetterGauge
 from consumers.deployments.reconciler import DeploymentReconciler
 from consumers.nodes.heartbeats import HeartbeatListener, NodeReconciler
 from consumers.registry import GROUPS, Wiring, bindings
@@ -36,6 +37,7 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     builder = Builder(work=work, bus=bus, pipeline=pipeline)
     wiring = Wiring(
         work=work,
+        bus=bus,
         builder=builder,
         build_slots=settings.consumers.build_slots,
         drain_seconds=settings.drain_seconds,
@@ -71,6 +73,18 @@ def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str]) -> list[Ser
         nodes = NodeReconciler(bus, work)
         watchers.append(HeartbeatListener(bus, work))
         watchers.append(LeasedLoop("nodes", nodes.round, work=work, holder=holder, interval=5))
+    if "dead-letters" in groups:
+        gauge = DeadLetterGauge(work)
+        watchers.append(
+            LeasedLoop(
+                "dead-letters",
+                gauge.round,
+                work=work,
+                holder=holder,
+                interval=15,
+                idle=gauge.rest,
+            )
+        )
     if "deployments" in groups:
         overdue = DeploymentReconciler(work)
         watchers.append(

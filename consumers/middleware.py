@@ -20,7 +20,7 @@ from faststream import BaseMiddleware, ContextRepo, StreamMessage
 from opentelemetry.trace import Span, StatusCode
 from typing_extensions import override
 
-from consumers.dead_letters import dead_letter
+from consumers.dead_letters.letter import dead_letter
 from consumers.outcomes import Done, Drop, Later, Outcome
 from events.bus import Bus
 from events.delivery import Delivery

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consumers.binding import Binding
+from consumers.binding import Binding, Bound, RawBinding
 from consumers.builds.handler import Builder
+from consumers.dead_letters import handler as dead_letters
 from consumers.deployments import handler as deployments
 from consumers.github import handler as github
 from consumers.handling import FactHandler, once
@@ -17,12 +18,14 @@ from consumers.routing import handler as routing
 from consumers.scheduling import handler as scheduling
 from db.session import UnitOfWork
 from events import builds, streams
+from events import dead_letters as dead_letter_facts
 from events import deployments as deployment_facts
 from events import github as github_facts
 from events import instances as instance_facts
 from events import nodes as node_facts
 from events import projects as project_facts
 from events import routes as route_facts
+from events.bus import Bus
 from events.event import Event
 from events.streams import Durable
 from zeitwork.cache import Cache
@@ -33,6 +36,7 @@ class Wiring:
     """What handlers need from outside."""
 
     work: UnitOfWork
+    bus: Bus
     builder: Builder
     build_slots: int
     drain_seconds: float
@@ -41,6 +45,7 @@ class Wiring:
 
 GROUPS = (
     "builds",
+    "dead-letters",
     "deployments",
     "github",
     "instances",
@@ -50,13 +55,22 @@ GROUPS = (
 )
 
 
-def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Binding]:
+def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
     """The bindings of the named groups; every group by default."""
-    table = {
+    table: dict[str, Bound | tuple[Bound, ...]] = {
         "builds": Binding(
             streams.BUILDS_PRODUCTION,
             {builds.BuildRequested: wiring.builder.build_requested},
             concurrency=wiring.build_slots,
+        ),
+        "dead-letters": (
+            RawBinding(streams.ADVISED, dead_letters.Undertaker(wiring.bus)),
+            RawBinding(streams.DEAD_LETTERS, dead_letters.Registrar(wiring.work)),
+            _facts(
+                wiring,
+                streams.REDRIVES,
+                {dead_letter_facts.DeadLetterRedriven: dead_letters.Redriver(wiring.bus)},
+            ),
         ),
         "deployments": _facts(
             wiring,
@@ -91,7 +105,8 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Binding]:
             },
         ),
     }
-    return [table[group] for group in groups]
+    found = [table[group] for group in groups]
+    return [each for some in found for each in (some if isinstance(some, tuple) else (some,))]
 
 
 _ROUTING: tuple[type[Event], ...] = (

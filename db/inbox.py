@@ -25,6 +25,13 @@ async def first_time(session: AsyncSession, consumer: str, event_id: str) -> boo
     return (await session.execute(statement)).scalar_one_or_none() is not None
 
 
+async def forget(session: AsyncSession, consumer: str, event_id: str) -> None:
+    """Let the event take effect once more."""
+    await session.execute(
+        delete(Inbox).where(Inbox.consumer == consumer, Inbox.event_id == event_id)
+    )
+
+
 async def purge(session: AsyncSession, before: datetime) -> None:
     """Forget what is older than any redelivery can be (the stream's maximum age)."""
     await session.execute(delete(Inbox).where(Inbox.processed_at < before))

@@ -82,6 +82,20 @@ class Bus(Protocol):
         Entering the context opens the consumer, so nothing stored afterwards is missed.
         """
 
+    async def fetch(self, stream: str, sequence: int) -> Stored | None:
+        """The message at a place of a stream, None when there is none (any more).
+
+        Raises:
+            BrokerUnavailable: the stream's leader does not answer.
+        """
+
+    async def remove(self, stream: str, sequence: int) -> None:
+        """Take the message at a place away, so that no durable gets it; nothing if it is gone.
+
+        Raises:
+            BrokerUnavailable: the stream's leader does not answer, or keeps its history.
+        """
+
     async def ready(self) -> str | None:
         """None when connected, else the reason why not."""
 

@@ -81,6 +81,16 @@ class MemoryBus:
         finally:
             await messages.aclose()
 
+    async def fetch(self, stream: str, sequence: int) -> Stored | None:
+        found = [entry for entry in self._log(stream).entries if entry.sequence == sequence]
+        return found[0] if found else None
+
+    async def remove(self, stream: str, sequence: int) -> None:
+        log = self._log(stream)
+        if log.stream.deny_delete:
+            raise BrokerUnavailable(f"{stream} keeps its history")
+        log.remove(sequence)
+
     def durable(self, durable: Durable) -> MemoryDurable:
         """The durable of that name, made on first use; everybody who asks shares it."""
         if durable.name not in self._durables:
@@ -94,10 +104,6 @@ class MemoryBus:
     def stored(self, stream: str, subject: str = ">") -> list[Stored]:
         """What a stream holds now."""
         return [entry for entry in self._log(stream).entries if matches(subject, entry.subject)]
-
-    def remove(self, stream: str, sequence: int) -> None:
-        """Take a message away, as a consumer of a work queue does by acknowledging it."""
-        self._log(stream).remove(sequence)
 
     def _log(self, stream: str) -> Log:
         try:

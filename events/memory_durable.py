@@ -61,6 +61,13 @@ class MemoryDurable:
                 self._log.remove(sequence)
             self._answered.set()
 
+    def terminate(self, sequence: int) -> None:
+        """Forget a message for good because nobody can handle it, and say so."""
+        pending = self._pending.get(sequence)
+        if pending is not None:
+            self._say(streams.terminated_advisory, pending)
+            self.close(sequence)
+
     def postpone(self, sequence: int, seconds: float) -> None:
         """Make a message due in `seconds`."""
         if sequence in self._pending:
@@ -101,14 +108,17 @@ class MemoryDurable:
     def _give_up(self, pending: _Pending) -> None:
         """What the server does at `max_deliver`: say so, and stop; a work queue keeps it."""
         del self._pending[pending.entry.sequence]
+        self._say(streams.max_deliveries_advisory, pending)
+
+    def _say(self, subject: Callable[[str, str], str], pending: _Pending) -> None:
         said = {
             "stream": self._log.stream.name,
             "consumer": self.durable.name,
             "stream_seq": pending.entry.sequence,
             "deliveries": pending.deliveries,
         }
-        subject = streams.max_deliveries_advisory(self._log.stream.name, self.durable.name)
-        self._advise(Message(subject, json.dumps(said).encode()))
+        addressed = subject(self._log.stream.name, self.durable.name)
+        self._advise(Message(addressed, json.dumps(said).encode()))
 
     async def _wait(self, changed: asyncio.Event) -> None:
         """Until a message comes, one is answered, or one is due again."""
@@ -143,7 +153,7 @@ class MemoryDelivery:
         self._source.postpone(self.sequence, seconds)
 
     async def term(self) -> None:
-        self._source.close(self.sequence)
+        self._source.terminate(self.sequence)
 
     async def in_progress(self) -> None:
         self._source.postpone(self.sequence, self._source.durable.ack_wait)

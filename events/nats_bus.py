@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from events import nats_url
 from events.bus import Message, Stored, StreamFull, addressed
+from events.nats_fetch import fetched
 from events.nats_follower import Follower
 from events.streams import Stream
 from zeitwork import ids, logs
@@ -144,6 +145,19 @@ class NatsBus:
         finally:
             await messages.aclose()
             await follower.close()
+
+    async def fetch(self, stream: str, sequence: int) -> Stored | None:
+        with _translated():
+            return await fetched(self.client, stream, sequence)
+
+    async def remove(self, stream: str, sequence: int) -> None:
+        with _translated():
+            try:
+                await self.jetstream.delete_msg(stream, sequence)
+            except nats.js.errors.APIError:
+                # The server has one code for every reason, "there is none" among them.
+                if await fetched(self.client, stream, sequence) is not None:
+                    raise
 
     async def _store(self, stream: Stream, rows: Sequence[Message]) -> None:
         """Store rows of one stream; jobs that are queued already are left out."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from events import (
     builds,
+    dead_letters,
     deployments,
     github,
     instances,
@@ -28,6 +29,8 @@ SENDERS: Final[Mapping[str, frozenset[type[Event]]]] = {
     "api": frozenset(
         {
             builds.BuildRequested,
+            dead_letters.DeadLetterDiscarded,
+            dead_letters.DeadLetterRedriven,
             deployments.DeploymentCreated,
             github.PushReceived,
             nodes.NodeJoined,

@@ -197,6 +197,16 @@ def max_deliveries_advisory(stream: str, durable: str) -> str:
     return f"{_ADVISORY}.MAX_DELIVERIES.{token(stream)}.{token(durable)}"
 
 
+def terminated_advisory(stream: str, durable: str) -> str:
+    """The subject on which the server says that a consumer ended a message's life."""
+    return f"{_ADVISORY}.MSG_TERMINATED.{token(stream)}.{token(durable)}"
+
+
+def durable(name: str) -> Durable | None:
+    """The durable of that name; None when this version of the program has none."""
+    return next((each for each in DURABLES if each.name == name), None)
+
+
 def _facts(name: str, description: str, *events: type[Event]) -> Durable:
     filters = tuple(sorted(subjects.facts(event) for event in events))
     return Durable(name, description, EVENTS.name, (*filters, subjects.redrive(name)))

@@ -112,6 +112,12 @@ def redrive(durable: str) -> str:
     return f"zw.redrive.{token(durable)}.>"
 
 
+def redriven(durable: str, original: str) -> str:
+    """The subject on which only `durable` gets a message again that first came on `original`."""
+    own = redrive(durable).removesuffix(">")
+    return own + original.removeprefix(own).removeprefix("zw.")
+
+
 def dead_letter(stream: str, durable: str, reason: str) -> str:
     """The subject of a dead letter; `*` stands for any, in a filter."""
     return f"zw.dlq.{wildcard(stream)}.{wildcard(durable)}.{wildcard(reason)}"

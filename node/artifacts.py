@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tarfile
+import sys
 import tempfile
 from collections.abc import Collection
 from pathlib import Path
@@ -15,6 +15,11 @@ from node.control_plane import ControlPlane
 from zeitwork import blobs, sandbox
 from zeitwork.errors import ArtifactCorrupt, HostUnsupported
 from zeitwork.retry import quick
+
+if sys.version_info >= (3, 11, 4):
+    import tarfile
+else:  # the first 3.11 (Debian 12 has 3.11.2) has no extraction filters
+    from backports import tarfile  # type: ignore[no-redef]
 
 _KEPT_UNUSED = 5
 _UNFINISHED = ".new-"

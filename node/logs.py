@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ _LINE_CHARACTERS = 8_000
 _MESSAGE_BYTES = 128 * 1024  # half of what the stream takes
 _TAIL_BYTES = 3 * 1024  # the control plane keeps 4000 characters of a failure
 _TAIL_LINES = 10
-_URL_PASSWORD = re.compile(r"://[^/\s@'\"]+@")
 
 
 @dataclass(slots=True)
@@ -118,7 +116,7 @@ def _body(lines: list[str]) -> bytes:
 
 def _text(data: bytes) -> str:
     """What was printed, without the passwords of URLs."""
-    return _URL_PASSWORD.sub("://***@", data.decode("utf-8", "replace"))
+    return logs.masked(data.decode("utf-8", "replace"))
 
 
 def _read(path: Path, offset: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Keeps the tables bounded: partitions of the event log, and the inbox."""
+"""Keeps the tables bounded: partitions of the event log, the inbox, decided dead letters."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from datetime import timedelta
 
 from db import inbox
 from db.queries import event_log
+from db.queries.dead_letters import dead_letters_purge
 from db.session import UnitOfWork
 from zeitwork import clock, logs
 
 _log = logs.get(__name__)
 _DAYS_AHEAD = 7
 _EVENT_LOG_KEPT = timedelta(days=90)
+_DECIDED_KEPT = _EVENT_LOG_KEPT  # dead letters that were redriven or discarded
 _INBOX_KEPT = timedelta(days=15)  # a day more than ZW_EVENTS keeps its messages
 
 
@@ -30,5 +32,6 @@ class Housekeeper:
                 tx.session, (now - _EVENT_LOG_KEPT).date()
             )
             await inbox.purge(tx.session, now - _INBOX_KEPT)
+            await dead_letters_purge(tx.session, now - _DECIDED_KEPT)
         if dropped:
             _log.info("event log partitions dropped", partitions=dropped)

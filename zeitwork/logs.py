@@ -13,8 +13,10 @@ from structlog.types import EventDict, WrappedLogger
 
 Format = Literal["auto", "console", "json"]
 _SECRET = re.compile(r"(?i)(token|secret|password|authorization|signature|cookie)")
-# A lone user part is a token as often as a name (`nats://TOKEN@…`, `https://TOKEN@github.com`).
-_URL_SECRET = re.compile(r"(?P<head>[a-z+]+://(?:[^/\s:@\"']*:)?)[^@/\s\"']+@")
+# A lone user part is a token as often as a name (`nats://TOKEN@…`, `https://TOKEN@github.com`), and
+# passwords hold "@" as well: everything goes, up to the last one before the path. No scheme in
+# front, which would take quadratic time on a long word.
+_URL_CREDENTIALS = re.compile(r"://[^/\s'\"]+@")
 # Local variables of a frame may hold a secret, so no stack trace shows them.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -62,7 +64,7 @@ def configure(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *renderer,
-                _mask_urls,
+                _mask_line,
             ],
         )
     )
@@ -82,9 +84,14 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _mask_urls(_logger: WrappedLogger, _method: str, line: Any) -> str:
-    """Mask what comes before the host of a URL, wherever it stands in the finished line."""
-    return _URL_SECRET.sub(r"\g<head>***@", line)
+def masked(text: str) -> str:
+    """`text` without what comes before the host of each URL in it."""
+    return _URL_CREDENTIALS.sub("://***@", text)
+
+
+def _mask_line(_logger: WrappedLogger, _method: str, line: Any) -> str:
+    """Mask URLs wherever they stand in the finished line."""
+    return masked(line)
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

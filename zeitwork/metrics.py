@@ -41,6 +41,12 @@ HANDLED = Histogram(
     ["durable", "outcome"],
     registry=REGISTRY,
 )
+DEAD_LETTERS_OPEN = Gauge(
+    "zeitwork_dead_letters_open",
+    "Dead letters that wait for a decision; one process at a time measures",
+    ["durable"],
+    registry=REGISTRY,
+)
 BUILD_SECONDS = Histogram(
     "zeitwork_build_seconds",
     "Time of a build step",

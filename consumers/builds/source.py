@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from consumers.builds.clone_url import Remote
 from consumers.builds.git import Git
-from consumers.builds.transcript import Transcript, masked
+from consumers.builds.transcript import Transcript
 from consumers.builds.tree import MOST_PATH_BYTES
 from zeitwork.errors import SourceUnavailable, TimedOut
+from zeitwork.logs import masked
 from zeitwork.subprocesses import Completed
 
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")

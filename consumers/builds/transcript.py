@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from zeitwork.errors import BuildFailed
+from zeitwork.logs import masked
 
 # Whoever stores the log keeps 20 000 lines; ours must still come through after a flood.
 _SHOWN_LINES = 10_000
@@ -16,9 +17,6 @@ _LINE_COST = 256
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
-# From "//" to the last "@" before the path: passwords hold "@" as well. No scheme in front, which
-# would take quadratic time on a long word.
-_URL_CREDENTIALS = re.compile(r"://[^/\s'\"]+@")
 
 
 class Transcript:
@@ -68,8 +66,3 @@ def clean(line: str) -> str:
     last = line.rstrip("\r").rpartition("\r")[2]
     plain = _CONTROLS.sub("", _ESCAPES.sub("", last))
     return masked(plain)[:_LINE_CHARACTERS]
-
-
-def masked(text: str) -> str:
-    """`text` without the credentials of the addresses in it."""
-    return _URL_CREDENTIALS.sub("://***@", text)

@@ -20,6 +20,7 @@ from db.queries.projects import (
 )
 from producers.api.call import Call
 from producers.api.pages import page
+from producers.clone_urls import without_credentials
 from zeitwork.config import Settings
 from zeitwork.errors import Conflict, NotFound
 from zeitwork.fields import (
@@ -150,7 +151,7 @@ def view(project: Project, environments: Sequence[Environment], settings: Settin
         name=project.name,
         github_repo=project.github_repo,
         github_installation_id=project.github_installation_id,
-        clone_url=project.clone_url,
+        clone_url=without_credentials(project.clone_url) if project.clone_url else None,
         default_branch=project.default_branch,
         root_directory=project.root_directory,
         health_path=project.health_path,

@@ -6,6 +6,7 @@ from typing import Final
 
 from producers.api import (
     builds,
+    dead_letters,
     deliveries,
     deployments,
     events,
@@ -26,6 +27,8 @@ ROUTES: Final = (
     Endpoint("GET", "/builds/{build}", builds.show),
     Endpoint("GET", "/builds/{build}/logs", builds.log),
     Endpoint("GET", "/builds/{build}/logs/stream", builds.follow),
+    Endpoint("GET", "/dead-letters", dead_letters.index),
+    Endpoint("GET", "/dead-letters/{letter}", dead_letters.show),
     Endpoint("GET", "/deployments", deployments.index),
     Endpoint("GET", "/deployments/{deployment}", deployments.show),
     Endpoint("GET", "/deployments/{deployment}/instances", instances.index),
@@ -38,6 +41,8 @@ ROUTES: Final = (
     Endpoint("GET", "/projects", projects.index),
     Endpoint("GET", "/projects/{project}", projects.show),
     Endpoint("GET", "/webhooks/deliveries/{guid}", deliveries.show),
+    Endpoint("POST", "/dead-letters/{letter}/discard", dead_letters.discard),
+    Endpoint("POST", "/dead-letters/{letter}/redrive", dead_letters.redrive),
     Endpoint("POST", "/nodes", nodes.register, access=Access.NODE),
     Endpoint("POST", "/organisations", organisations.create),
     Endpoint("POST", "/projects", projects.create),

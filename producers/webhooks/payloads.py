@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from events.github import PushReceived
+from producers.clone_urls import without_credentials
 from zeitwork.errors import MalformedBody
 
 _MESSAGE_LENGTH = 500
@@ -73,7 +74,8 @@ def push(body: object, *, delivery_id: str) -> PushReceived:
         ref=said.ref,
         after=said.after,
         deleted=said.deleted,
-        clone_url=said.repository.clone_url,
+        # GitHub sends no credentials here, and whoever imitates it must not: events hold no secret.
+        clone_url=without_credentials(said.repository.clone_url),
         commit_message=(said.head_commit.message if said.head_commit else "")[:_MESSAGE_LENGTH],
         pusher=said.pusher.name,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -42,6 +43,9 @@ class Driver(Protocol):
 
     async def settled(self) -> bool:
         """True when the durable has nothing left to hand out or to be answered."""
+
+    async def hand_out(self) -> Delivery | None:
+        """The durable's next message, to somebody who may never answer; None when none is due."""
 
     async def stored(self, stream: str, subject: str) -> Sequence[Stored]:
         """What a stream holds for a subject."""
@@ -280,6 +284,43 @@ class ConsumptionContract:
         assert around.causation_id == message.id
         assert around.correlation_id == message.headers["ce-correlationid"]
         assert around.actor == f"consumer:{driver.durable.name}"
+
+    async def test_the_server_says_when_it_gives_a_message_up(self, driver: Driver) -> None:
+        durable, message = driver.durable, started(driver.project)
+        await driver.bus.publish([message])
+        sequence = 0
+        for count in range(1, durable.max_deliver + 1):
+            delivery = await self._handed_out(driver)
+            assert delivery.deliveries == count
+            sequence = delivery.sequence
+            await delivery.nak()
+        subject = streams.max_deliveries_advisory(durable.stream, durable.name)
+        assert await driver.hand_out() is None
+        (advisory,) = await eventually(lambda: driver.stored("ZW_ADVISORY", subject))
+        said = json.loads(advisory.data)
+        assert said["stream"] == durable.stream
+        assert said["consumer"] == durable.name
+        assert said["stream_seq"] == sequence
+        assert said["deliveries"] == durable.max_deliver
+        kept = await driver.bus.fetch(durable.stream, sequence)
+        assert kept is not None
+        assert kept.data == message.data
+
+    async def test_a_terminated_message_makes_an_advisory(self, driver: Driver) -> None:
+        durable = driver.durable
+        await driver.bus.publish([started(driver.project)])
+        delivery = await self._handed_out(driver)
+        await delivery.term()
+        subject = streams.terminated_advisory(durable.stream, durable.name)
+        (advisory,) = await eventually(lambda: driver.stored("ZW_ADVISORY", subject))
+        said = json.loads(advisory.data)
+        assert (said["consumer"], said["stream_seq"]) == (durable.name, delivery.sequence)
+        assert await driver.settled()
+
+    async def _handed_out(self, driver: Driver) -> Delivery:
+        delivery = await eventually(driver.hand_out)
+        assert delivery is not None
+        return delivery
 
     async def _letters(self, driver: Driver) -> Sequence[Stored]:
         return await driver.stored("ZW_DLQ", f"zw.dlq.ZW_EVENTS.{driver.durable.name}.>")

@@ -39,7 +39,7 @@ class TestMemoryBus(BusContract):
         bus = MemoryBus()
         await bus.publish([job("p", 1)])
         (stored,) = bus.stored("ZW_JOBS")
-        bus.remove("ZW_JOBS", stored.sequence)
+        await bus.remove("ZW_JOBS", stored.sequence)
         await bus.publish([job("p", 1)])
         assert [message.sequence for message in bus.stored("ZW_JOBS")] == [2]
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import nats.errors
 import pytest
 
 from consumers.binding import Bound
 from consumers.memory_runtime import MemoryRuntime
 from consumers.runtime import ConsumerRuntime
 from events.bus import Stored
+from events.delivery import Delivery
 from events.memory import MemoryBus
 from events.nats_bus import NatsBus
+from events.nats_delivery import NatsDelivery
 from events.topology import provision
 from tests.contracts.bus import scope
 from tests.contracts.consumption import ConsumptionContract, own_durable
@@ -37,6 +41,13 @@ class MemoryDriver:
 
     async def settled(self) -> bool:
         return self.bus.durable(self.durable).settled
+
+    async def hand_out(self) -> Delivery | None:
+        try:
+            async with asyncio.timeout(0.5):
+                return await self.bus.durable(self.durable).pull()
+        except TimeoutError:
+            return None
 
     async def stored(self, stream: str, subject: str) -> Sequence[Stored]:
         return self.bus.stored(stream, subject)
@@ -63,6 +74,16 @@ class NatsDriver:
     async def settled(self) -> bool:
         info = await self.bus.jetstream.consumer_info("ZW_EVENTS", self.durable.name)
         return not (info.num_pending or info.num_ack_pending)
+
+    async def hand_out(self) -> Delivery | None:
+        pull = await self.bus.jetstream.pull_subscribe_bind(self.durable.name, "ZW_EVENTS")
+        try:
+            (message,) = await pull.fetch(1, timeout=0.5)
+        except nats.errors.TimeoutError:
+            return None
+        finally:
+            await pull.unsubscribe()
+        return NatsDelivery(message)
 
     async def stored(self, stream: str, subject: str) -> Sequence[Stored]:
         info = await self.bus.jetstream.stream_info(stream, subjects_filter=subject)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from db.models import Project
 from db.session import UnitOfWork
 from tests.support.api import Api, assert_problem
-from tests.support.factories import events_of
+from tests.support.factories import events_of, fetch
 
 SHOP: dict[str, Any] = {"organisation": "acme", "slug": "shop", "github_repo": "Acme/Shop"}
 
@@ -92,6 +93,14 @@ async def test_a_project_may_come_from_any_git_url(api: Api) -> None:
         body = {"organisation": "acme", "slug": f"p-{number}", "clone_url": url}
         made = await api.post("/projects", body)
         assert (made.status, made.json["clone_url"]) == (201, url)
+
+
+async def test_credentials_of_an_address_are_kept_but_not_shown(api: Api, work: UnitOfWork) -> None:
+    await api.post("/organisations", {"slug": "acme"})
+    url = "https://me:s3cret@git.test/a/b.git"
+    made = await api.post("/projects", {"organisation": "acme", "slug": "shop", "clone_url": url})
+    assert made.json["clone_url"] == "https://git.test/a/b.git"
+    assert (await fetch(work, Project, made.json["id"])).clone_url == url
 
 
 async def test_a_url_that_would_run_a_program_is_refused(api: Api) -> None:

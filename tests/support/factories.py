@@ -12,7 +12,7 @@ from typing import Any, cast
 from sqlalchemy import select
 from typing_extensions import override
 
-from consumers.binding import Handler
+from consumers.binding import Binding, Handler
 from consumers.builds.handler import Builder
 from consumers.outcomes import Outcome
 from consumers.registry import Wiring, bindings
@@ -221,12 +221,15 @@ class Conveyor:
         builder = Builder(work=work, bus=MemoryBus(), pipeline=cast("Any", None))
         wiring = Wiring(
             work=work,
+            bus=MemoryBus(),
             builder=builder,
             build_slots=1,
             drain_seconds=5.0,
             cache=cast("Any", None),
         )
-        self._bindings = bindings(wiring, groups)
+        self._bindings = [
+            binding for binding in bindings(wiring, groups) if isinstance(binding, Binding)
+        ]
         self._database = work.database
         self._after = 0
 

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from typing_extensions import override
 
 from consumers.binding import Binding
-from consumers.dead_letters import dead_letter
+from consumers.dead_letters.letter import dead_letter
 from consumers.middleware import Bury, Retry, Settler, bounded, judge
 from consumers.outcomes import Done, Drop, Later, Outcome
 from consumers.runtime import ConsumerRuntime

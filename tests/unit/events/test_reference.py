@@ -116,7 +116,7 @@ def test_what_a_process_sends_is_in_the_table(process: str) -> None:
 
 @pytest.mark.parametrize("process", sorted(emitted.PACKAGES))
 def test_the_table_has_nothing_that_a_process_cannot_send(process: str) -> None:
-    known = emitted.named_in(emitted.PACKAGES[process]) | emitted.made_in("db")
+    known = emitted.named_in(emitted.PACKAGES[process]) | emitted.named_in("db")
     assert parties.SENDERS[process] <= known
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from consumers.builds.transcript import Transcript, clean, masked
+from consumers.builds.transcript import Transcript, clean
 from zeitwork.errors import BuildFailed
+from zeitwork.logs import masked
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,11 @@ def test_a_repository_may_count_in_sha256() -> None:
     assert read(after="a" * 64).after == "a" * 64
 
 
+def test_credentials_do_not_get_into_the_event() -> None:
+    repository = {**PUSH["repository"], "clone_url": "https://x-token:s3cret@github.com/a/b.git"}
+    assert read(repository=repository).clone_url == "https://github.com/a/b.git"
+
+
 def test_a_long_message_is_cut() -> None:
     assert read(head_commit={"message": "\u00e9" * 70_000}).commit_message == "\u00e9" * 500
 

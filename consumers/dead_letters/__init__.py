@@ -1,0 +1,1 @@
+"""Dead letters: made, kept in a table, given back to the durable that failed."""

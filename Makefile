@@ -1,6 +1,6 @@
 # Zeitwork: `make` prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock bench clean
+.PHONY: help run test check format docs lock bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,6 +27,9 @@ check: $(VENV)/.dev ## format, lint, types and import contracts
 format: $(VENV)/.dev ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.runtime ## write the reference of events from their classes (docs/reference)
+	$(BIN)/python -m events.reference docs/reference
 
 bench: $(VENV)/.dev ## measure push to live URL, start and memory; prints figures, asserts nothing
 	$(BIN)/python -m tests.benchmarks.first_run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -29,7 +28,7 @@ class MemoryRuntime:
         self._bindings = bindings
         self._graceful_seconds = graceful_seconds
         durables = [binding.durable for binding in bindings]
-        self._settler = Settler(durables, bus=bus, ledger=_Ledger())
+        self._settler = Settler(durables, bus=bus, ledger=_Ledger(bus))
         self._pullers: list[asyncio.Task[Any]] = []
         self._stopping = asyncio.Event()
 
@@ -73,8 +72,8 @@ class MemoryRuntime:
 class _Ledger:
     """See `consumers.middleware.Ledger`."""
 
-    def __init__(self) -> None:
-        self._counts: Counter[tuple[str, int]] = Counter()
+    def __init__(self, bus: MemoryBus) -> None:
+        self._counts = bus.deferrals
 
     async def count(self, delivery: Delivery) -> int:
         return self._counts[delivery.durable, delivery.sequence]

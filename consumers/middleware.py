@@ -33,7 +33,6 @@ from zeitwork.service import cancel, spawn
 
 _log = logs.get(__name__)
 
-_UPGRADE_SECONDS = 60.0  # between looks at an event that only a newer replica can read
 _BEATS_IN_ACK_WAIT = 3
 
 
@@ -73,7 +72,7 @@ _LABELS = {
 def judge(error: Exception, *, attempt: int, durable: Durable) -> Verdict:
     """What follows from a failed attempt (the first is 1)."""
     if isinstance(error, NewerEvent):
-        return Later(_UPGRADE_SECONDS, error.message)
+        return Later(durable.upgrade_wait, error.message)
     hopeless = isinstance(error, ZeitworkError) and not error.retryable
     if not durable.endless and (hopeless or attempt >= durable.attempts):
         return Bury(*described(error), error)

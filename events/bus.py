@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from events import streams
+from events import streams, tokens
 from events.envelope import Envelope
 from zeitwork.errors import BodyTooLarge, InvalidInput, Unavailable
 
@@ -122,8 +122,10 @@ def addressed(message: Message) -> tuple[streams.Stream, Message]:
 
     Raises:
         BodyTooLarge: the stream does not take messages of this size.
+        InvalidName: the subject breaks the grammar.
         InvalidInput: no stream takes the subject.
     """
+    tokens.subject(message.subject)
     try:
         stream = streams.holding(message.subject)
     except LookupError as error:

@@ -113,7 +113,7 @@ def unwrap(headers: Mapping[str, str], payload: bytes) -> Envelope:
             "id": found["ce-id"],
             "type": type_,
             "version": version,
-            "time": datetime.fromisoformat(found["ce-time"]),
+            "time": _moment(found["ce-time"]),
             "source": found["ce-source"],
             "subject": found["ce-subject"],
             "aggregate_version": int(found["ce-aggregateversion"]),
@@ -127,3 +127,11 @@ def unwrap(headers: Mapping[str, str], payload: bytes) -> Envelope:
     except (KeyError, ValueError) as error:
         raise UndecodableEvent(f"the message has no usable envelope: {error}") from error
     return Envelope(**fields, data=decode(type_, version, payload))
+
+
+def _moment(text: str) -> datetime:
+    """A time with its zone; one without cannot be compared with any other."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return moment

@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
+from events import tokens
 from zeitwork.errors import InvalidInput, Unavailable
 
 MAX_EVENT_BYTES = 256 * 1024  # ZW_EVENTS refuses larger messages
@@ -54,12 +55,20 @@ class Event(BaseModel):
         version: int = 1,
         **kwargs: Any,
     ) -> None:
-        """Declare `type`; a base class without one only shares its fields."""
+        """Declare `type`; a base class without one only shares its fields.
+
+        Raises:
+            InvalidName: the type is not of the form `aggregate.event`.
+            TypeError: the type is taken, or the version is not a positive number.
+        """
         super().__init_subclass__(**kwargs)
         if type is None:
             return
+        tokens.event_type(type)
         if type in REGISTRY:
             raise TypeError(f"event type {type!r} is declared twice")
+        if version < 1:
+            raise TypeError(f"event type {type!r} cannot have version {version}")
         cls.event_type = type
         cls.event_version = version
         REGISTRY[type] = cls
@@ -73,13 +82,27 @@ _UPCASTERS: dict[tuple[str, int], Upcaster] = {}
 
 
 def upcaster(type_: str, from_version: int) -> Callable[[Upcaster], Upcaster]:
-    """Register the pure step from `from_version` to the next."""
+    """Register the pure step from `from_version` to the next.
+
+    Raises:
+        TypeError: there is one already.
+    """
 
     def register(step: Upcaster) -> Upcaster:
+        if (type_, from_version) in _UPCASTERS:
+            raise TypeError(f"{type_} version {from_version} has two upcasters")
         _UPCASTERS[type_, from_version] = step
         return step
 
     return register
+
+
+def readable(event: type[Event]) -> range:
+    """The versions of an event that this process can read."""
+    oldest = event.event_version
+    while (event.event_type, oldest - 1) in _UPCASTERS:
+        oldest -= 1
+    return range(oldest, event.event_version + 1)
 
 
 def decode(type_: str, version: int, payload: bytes) -> Event:
@@ -100,5 +123,6 @@ def decode(type_: str, version: int, payload: bytes) -> Event:
         for step in range(version, model.event_version):
             data = _UPCASTERS[type_, step](data)
         return model.model_validate(data)
-    except (ValueError, KeyError, RecursionError, ValidationError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        # An upcaster trips in any of these ways over a payload that was never of its version.
         raise UndecodableEvent(f"{type_} version {version} cannot be decoded") from error

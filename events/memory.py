@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -26,6 +27,8 @@ class MemoryBus:
     def __init__(self) -> None:
         self._logs = {stream.name: Log(stream) for stream in streams.STREAMS}
         self._durables: dict[str, MemoryDurable] = {}
+        # By durable and sequence; what ZW_DEFERRALS is on NATS, so every runtime counts alike.
+        self.deferrals: Counter[tuple[str, int]] = Counter()
         self._listeners: list[_Listener] = []
         self._turn = itertools.count()
 

@@ -25,6 +25,7 @@ from events import (
     subjects,
 )
 from events.event import MAX_EVENT_BYTES, Event
+from events.tokens import pattern, token
 
 _MINUTE = 60.0
 _HOUR = 60 * _MINUTE
@@ -60,6 +61,12 @@ class Stream:
     counter: bool = False
     deny_delete: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what NATS would refuse, or take for something else (InvalidName)."""
+        token(self.name)
+        for subject in self.subjects:
+            pattern(subject)
+
     @property
     def discards_new_per_subject(self) -> bool:
         """True where a subject that is at its limit refuses the next message."""
@@ -76,6 +83,7 @@ class Durable:
         deferrals: times that handlers may answer `Later` until it goes there too.
         delays: seconds before the second, third … attempt; the last one repeats.
         deadline: seconds that one handling may take in all.
+        upgrade_wait: seconds between looks at a message that only a newer replica can read.
         endless: failures are tried again for ever and never buried; for what ends the road of
             other messages, and so fails only while PostgreSQL or NATS is away.
     """
@@ -90,7 +98,15 @@ class Durable:
     delays: tuple[float, ...] = (1.0, 5.0, 15.0, 30.0, 60.0)
     max_ack_pending: int = 256
     deadline: float = 60.0
+    upgrade_wait: float = 60.0
     endless: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what NATS would refuse, or take for something else (InvalidName)."""
+        token(self.name)
+        token(self.stream)
+        for subject in self.filters:
+            pattern(subject)
 
     @property
     def max_deliver(self) -> int:
@@ -173,17 +189,17 @@ def holding(subject: str) -> Stream:
 
 def deferral(durable: str, sequence: int) -> str:
     """The subject in ZW_DEFERRALS that counts how often a durable put a message off."""
-    return f"zw.deferral.{durable}.{sequence}"
+    return f"zw.deferral.{token(durable)}.{sequence}"
 
 
 def max_deliveries_advisory(stream: str, durable: str) -> str:
     """The subject on which the server says that a message was delivered too often."""
-    return f"{_ADVISORY}.MAX_DELIVERIES.{stream}.{durable}"
+    return f"{_ADVISORY}.MAX_DELIVERIES.{token(stream)}.{token(durable)}"
 
 
 def terminated_advisory(stream: str, durable: str) -> str:
     """The subject on which the server says that a consumer ended a message's life."""
-    return f"{_ADVISORY}.MSG_TERMINATED.{stream}.{durable}"
+    return f"{_ADVISORY}.MSG_TERMINATED.{token(stream)}.{token(durable)}"
 
 
 def durable(name: str) -> Durable | None:

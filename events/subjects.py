@@ -2,7 +2,8 @@
 
 Facts: `zw.evt.<partition>.<aggregate>.<event>.<project>.<id>`; work:
 `zw.job.<kind>.<class>.<project>.<id>`. The partition is a stable hash of the project (0 to 15), so
-that one project's facts stay in one partition. Tokens are ids or fixed words, never user text.
+that one project's facts stay in one partition. Tokens are ids or fixed words, never user text;
+`events/tokens.py` has the grammar, and every function here raises its InvalidName.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from events import (
 )
 from events.envelope import NO_PROJECT, Envelope
 from events.event import Event
+from events.tokens import token, wildcard
 
 PARTITIONS = 16
 JobClass = Literal["production", "preview"]
@@ -79,25 +81,22 @@ HEARTBEATS: Final = "zw.node.*.hb"
 def of(envelope: Envelope, *, job_class: JobClass = "production") -> str:
     """The subject that an event is published on."""
     event = type(envelope.data)
-    project = envelope.project_id or NO_PROJECT
+    project, id_ = token(envelope.project_id or NO_PROJECT), token(envelope.subject)
     if event in JOBS:
-        return f"zw.job.{JOBS[event]}.{job_class}.{project}.{envelope.subject}"
+        return f"zw.job.{JOBS[event]}.{job_class}.{project}.{id_}"
     if event in FACTS:
-        aggregate, _, what = event.event_type.partition(".")
-        spot = partition(project)
-        return f"zw.evt.{spot}.{aggregate}.{what}.{project}.{envelope.subject}"
+        return f"zw.evt.{partition(project)}.{event.event_type}.{project}.{id_}"
     raise LookupError(f"{event.__name__} has no line in events/subjects.py")
 
 
 def facts(event: type[Event], *, project: str = "*", subject: str = "*") -> str:
     """The filter for one fact, for a subscription."""
-    aggregate, _, what = event.event_type.partition(".")
-    return f"zw.evt.*.{aggregate}.{what}.{project}.{subject}"
+    return f"zw.evt.*.{event.event_type}.{wildcard(project)}.{wildcard(subject)}"
 
 
 def aggregate_facts(aggregate: str) -> str:
     """The filter for every fact about one kind of aggregate, for a subscription."""
-    return f"zw.evt.*.{aggregate}.>"
+    return f"zw.evt.*.{token(aggregate)}.>"
 
 
 def jobs(event: type[Event], job_class: JobClass) -> str:
@@ -110,7 +109,7 @@ def partition(key: str) -> int:
 
 
 def redrive(durable: str) -> str:
-    return f"zw.redrive.{durable}.>"
+    return f"zw.redrive.{token(durable)}.>"
 
 
 def redriven(durable: str, original: str) -> str:
@@ -120,13 +119,14 @@ def redriven(durable: str, original: str) -> str:
 
 
 def dead_letter(stream: str, durable: str, reason: str) -> str:
-    return f"zw.dlq.{stream}.{durable}.{reason}"
+    """The subject of a dead letter; `*` stands for any, in a filter."""
+    return f"zw.dlq.{wildcard(stream)}.{wildcard(durable)}.{wildcard(reason)}"
 
 
 def heartbeat(node_id: str) -> str:
-    return f"zw.node.{node_id}.hb"
+    return f"zw.node.{token(node_id)}.hb"
 
 
 def log(kind: Literal["build", "instance"], id_: str) -> str:
     """Log lines of one build or instance, in ZW_LOGS."""
-    return f"zw.log.{kind}.{id_}"
+    return f"zw.log.{kind}.{token(id_)}"

@@ -13,4 +13,5 @@ pytest_plugins = [
     "tests.support.database",
     "tests.support.api",
     "tests.support.consumers",
+    "tests.support.declared",
 ]

@@ -15,6 +15,7 @@ from producers.api import (
     operations,
     organisations,
     projects,
+    reference,
 )
 from producers.api.call import Access, Endpoint
 from producers.webhooks.github import MAX_BODY_BYTES
@@ -23,6 +24,7 @@ PREFIX: Final = "/api/v1"
 
 ROUTES: Final = (
     Endpoint("GET", "/artifacts/{digest}", nodes.artifact, access=Access.NODE),
+    Endpoint("GET", "/asyncapi.json", reference.asyncapi, access=Access.PUBLIC),
     Endpoint("GET", "/builds/{build}", builds.show),
     Endpoint("GET", "/builds/{build}/logs", builds.log),
     Endpoint("GET", "/builds/{build}/logs/stream", builds.follow),

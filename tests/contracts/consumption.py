@@ -7,9 +7,10 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
+import pytest
 from typing_extensions import override
 
 from consumers.binding import Binding, Bound, RawBinding
@@ -19,8 +20,9 @@ from events.builds import BuildRequested, BuildStarted
 from events.bus import Bus, Message, Stored
 from events.delivery import Delivery
 from events.envelope import Envelope, wrap
-from events.event import Event
+from events.event import Event, upcaster
 from events.streams import Durable
+from tests.support import declared
 from tests.support.eventually import eventually
 from zeitwork import context, ids
 from zeitwork.errors import Conflict, Unavailable
@@ -55,10 +57,12 @@ class Witness:
 
     answers: list[Outcome | Exception] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
+    envelopes: list[Envelope] = field(default_factory=list)
     contexts: list[context.Context] = field(default_factory=list)
 
     async def __call__(self, envelope: Envelope) -> Outcome:
         self.seen.append(envelope.id)
+        self.envelopes.append(envelope)
         self.contexts.append(context.current())
         answer = self.answers.pop(0) if self.answers else Done()
         if isinstance(answer, Exception):
@@ -70,6 +74,12 @@ def started(project: str, number: int = 0, event: Event | None = None) -> Messag
     said = event or BuildStarted(build_id=f"bld-{number}", deployment_id="dep")
     envelope = wrap(said, subject=f"bld-{number}", source="test", project_id=project)
     return Message.of(envelope, f"zw.evt.0.build.started.{project}.bld-{number}")
+
+
+def _as_version(version: int, message: Message, payload: bytes) -> Message:
+    """A `test.note` as another version of the program writes it."""
+    said = {"ce-type": "zeitwork.test.note", "ce-schemaversion": str(version)}
+    return replace(message, data=payload, headers={**message.headers, **said})
 
 
 def own_durable(project: str) -> Durable:
@@ -143,12 +153,21 @@ class ConsumptionContract:
             Message(subject, good.data, {**good.headers, "ce-type": "zeitwork.no.such"}, None),
             Message(subject, b"[]", good.headers, None),
             Message(subject, b"\xff\xfe", good.headers, None),
+            Message(subject, b"[" * 50_000, good.headers, None),
+            Message(subject, b'{"build_id": {}, "deployment_id": "dep"}', good.headers, None),
+            Message(subject, good.data, {**good.headers, "ce-schemaversion": "0"}, None),
+            Message(subject, good.data, {**good.headers, "ce-schemaversion": "-9" * 9}, None),
+            Message(subject, good.data, {**good.headers, "ce-time": "2026-01-02T03:04"}, None),
         ]
         async with driver.running(Binding(driver.durable, {BuildStarted: handler})):
             await driver.bus.publish([*poison, good])
             await eventually(driver.settled)
         assert handler.seen == [good.id]
-        assert len(await self._letters(driver)) == len(poison)
+        letters = await self._letters(driver)
+        assert len(letters) == len(poison)
+        codes = {letter.headers["zw-error-code"] for letter in letters}
+        assert codes == {"undecodable_event", "unknown_event"}
+        assert {letter.headers["zw-attempts"] for letter in letters} == {"1"}
 
     async def test_later_is_no_attempt_but_has_an_end(self, driver: Driver) -> None:
         handler = Witness([Later(0.02, "not yet")] * 9)
@@ -169,6 +188,44 @@ class ConsumptionContract:
             await eventually(lambda: len(handler.seen) == 1)
         assert await self._letters(driver) == []
         assert not await driver.settled()
+
+    @pytest.mark.usefixtures("own_event_types")
+    async def test_a_newer_version_waits_for_the_upgrade(self, driver: Driver) -> None:
+        durable = replace(driver.durable, upgrade_wait=0.5, deferrals=60)
+
+        class Note(Event, type="test.note"):
+            text: str
+
+        before = Witness()
+        old = started(driver.project, 1, event=Note(text="ten"))
+        newer = _as_version(2, started(driver.project, 2), b'{"size": 3}')
+        looks = _Looks(Binding(durable, {Note: before}))
+        async with driver.running(looks):
+            await driver.bus.publish([newer, old])
+            # More often than a failure would be tried.
+            await eventually(lambda: looks.counts[newer.id or ""] > durable.attempts)
+        assert before.seen == [old.id]
+        assert not await driver.settled()
+
+        declared.forget("test.note")
+
+        class Note2(Event, type="test.note", version=2):
+            size: int
+
+        @upcaster("test.note", 1)
+        def _sized(data: dict[str, Any]) -> dict[str, Any]:
+            return {"size": len(data["text"])}
+
+        after = Witness()
+        older = _as_version(1, started(driver.project, 3), b'{"text": "five"}')
+        async with driver.running(Binding(durable, {Note2: after})):
+            await driver.bus.publish([older])
+            await eventually(driver.settled)
+        assert {each.id: each.data for each in after.envelopes} == {
+            newer.id: Note2(size=3),
+            older.id: Note2(size=4),
+        }
+        assert await self._letters(driver) == []
 
     async def test_dropped_and_unhandled_messages_are_gone(self, driver: Driver) -> None:
         handler = Witness([Drop("not needed")])
@@ -267,6 +324,20 @@ class ConsumptionContract:
 
     async def _letters(self, driver: Driver) -> Sequence[Stored]:
         return await driver.stored("ZW_DLQ", f"zw.dlq.ZW_EVENTS.{driver.durable.name}.>")
+
+
+class _Looks:
+    """A binding that counts how often it was shown each message."""
+
+    def __init__(self, binding: Binding) -> None:
+        self.durable = binding.durable
+        self.concurrency = binding.concurrency
+        self.counts: Counter[str] = Counter()
+        self._binding = binding
+
+    async def handle(self, delivery: Delivery) -> Outcome:
+        self.counts[delivery.headers["ce-id"]] += 1
+        return await self._binding.handle(delivery)
 
 
 class _Slow(Witness):

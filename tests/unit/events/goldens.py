@@ -1,12 +1,15 @@
-"""Golden files: one message of every event type and version that was ever written.
+"""What was ever written of each event type and version: a message, and the schema of its payload.
 
-`python -m tests.unit.events.goldens` writes those that are missing; an existing file is history
-and never changes. Whoever raises a version keeps the old file and adds an upcaster.
+`python -m tests.unit.events.goldens` writes what is missing. A golden message is history and never
+changes; a stored schema takes in compatible additions and refuses everything else. Whoever raises a
+version keeps the old files and adds an upcaster.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,28 +18,62 @@ from pydantic import BaseModel
 
 from events import subjects
 from events.envelope import Envelope
-from events.event import Event
+from events.event import Event, readable
+from tests.unit.events import compatibility
 
-DIRECTORY = Path(__file__).parent / "golden"
-
-
-def path(event: type[Event]) -> Path:
-    """The file of the version that this program writes."""
-    return DIRECTORY / f"{event.event_type}.v{event.event_version}.json"
+MESSAGES = Path(__file__).parent / "golden"
+SCHEMAS = Path(__file__).parent / "schemas"
+EVENTS = tuple(sorted(subjects.FACTS | subjects.JOBS.keys(), key=lambda each: each.event_type))
 
 
-def missing() -> list[type[Event]]:
-    known = subjects.FACTS | subjects.JOBS.keys()
-    return sorted(
-        (event for event in known if not path(event).exists()), key=lambda each: each.event_type
-    )
+def file_name(event: type[Event], version: int | None = None) -> str:
+    """The name of the files of a version, by default of the one that this program writes."""
+    return f"{event.event_type}.v{version or event.event_version}.json"
+
+
+def missing(directory: Path, events: Sequence[type[Event]] = EVENTS) -> list[str]:
+    """Files that ought to be there: one for each version from the first."""
+    return [
+        name
+        for event in events
+        for version in range(1, event.event_version + 1)
+        if not (directory / (name := file_name(event, version))).exists()
+    ]
+
+
+def unreadable(events: Sequence[type[Event]] = EVENTS) -> list[str]:
+    """Versions that were written and that no upcaster brings up."""
+    return [
+        f"{event.event_type} version {version}"
+        for event in events
+        for version in range(1, event.event_version + 1)
+        if version not in readable(event)
+    ]
+
+
+def broken(directory: Path, events: Sequence[type[Event]] = EVENTS) -> list[str]:
+    """Changes of events that need a new version and have none."""
+    return [
+        f"{event.event_type} version {event.event_version}: {difference}"
+        for event, stored in _stored(directory, events)
+        for difference in compatibility.incompatible(stored, compatibility.normal(event))
+    ]
+
+
+def outdated(directory: Path, events: Sequence[type[Event]] = EVENTS) -> list[str]:
+    """Stored schemas that lack a compatible addition."""
+    return [
+        file_name(event)
+        for event, stored in _stored(directory, events)
+        if stored != compatibility.normal(event)
+    ]
 
 
 def content(envelope: Envelope) -> dict[str, Any]:
     return {"headers": envelope.headers(), "payload": json.loads(envelope.data.encode())}
 
 
-def _example(event: type[Event]) -> Envelope:
+def example(event: type[Event]) -> Envelope:
     aggregate, _, _ = event.event_type.partition(".")
     return Envelope(
         id="evt_01k0000000e000000000000000",
@@ -86,12 +123,41 @@ def _value(part: dict[str, Any], schema: dict[str, Any], name: str) -> Any:
             return f"a {name}, ä"
 
 
-def main() -> None:
-    DIRECTORY.mkdir(exist_ok=True)
-    for event in missing():
-        text = json.dumps(content(_example(event)), indent=2, ensure_ascii=False, sort_keys=True)
-        path(event).write_text(text + "\n")
+def _stored(
+    directory: Path, events: Sequence[type[Event]]
+) -> Iterator[tuple[type[Event], dict[str, Any]]]:
+    for event in events:
+        path = directory / file_name(event)
+        if path.exists():
+            yield event, json.loads(path.read_text())
+
+
+def write(
+    messages: Path = MESSAGES, schemas: Path = SCHEMAS, events: Sequence[type[Event]] = EVENTS
+) -> list[str]:
+    """Write what is missing, unless a change breaks something: then that, in words."""
+    refused = broken(schemas, events)
+    if refused:
+        return refused
+    for event in events:
+        if not (messages / file_name(event)).exists():
+            _write(messages / file_name(event), content(example(event)))
+        _write(schemas / file_name(event), compatibility.normal(event))
+    return []
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def main() -> int:
+    refused = write()
+    if refused:
+        print("Raise the version and add an upcaster (docs/how-to/evolve-events.md):")
+        print(*(f"  {difference}" for difference in refused), sep="\n")
+    return 1 if refused else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -100,6 +100,7 @@ def test_times_of_other_zones_are_the_same_moment() -> None:
         {"ce-type": None},
         {"ce-schemaversion": "one"},
         {"ce-time": "yesterday"},
+        {"ce-time": "2026-01-02T03:04:05"},
         {"ce-aggregateversion": ""},
         {"ce-correlationid": None},
     ],
@@ -116,6 +117,27 @@ def test_a_payload_that_does_not_fit_is_undecodable(payload: bytes) -> None:
     headers = wrap(FACT, subject="bld_1", source="test").headers()
     with pytest.raises(UndecodableEvent):
         unwrap(headers, payload)
+
+
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(sorted(wrap(FACT, subject="b", source="t").headers())),
+        st.none() | st.text(max_size=30) | st.integers().map(str),
+        max_size=4,
+    ),
+    payload=st.binary(max_size=40) | st.just(FACT.encode()) | st.text().map(str.encode),
+)
+def test_whatever_arrives_is_an_envelope_or_one_of_three_errors(
+    changes: dict[str, str | None], payload: bytes
+) -> None:
+    headers = {**wrap(FACT, subject="bld_1", source="test").headers(), **changes}
+    kept = {name: value for name, value in headers.items() if value is not None}
+    try:
+        envelope = unwrap(kept, payload)
+    except (NewerEvent, UndecodableEvent, UnknownEvent):
+        return
+    assert envelope.data == FACT
+    assert envelope.time.tzinfo is not None
 
 
 def test_an_unknown_type_and_a_newer_version_are_told_apart() -> None:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from events import event as module
-from events.event import REGISTRY, Event, NewerEvent, UndecodableEvent, decode, upcaster
+from events.event import (
+    REGISTRY,
+    Event,
+    NewerEvent,
+    UndecodableEvent,
+    decode,
+    readable,
+    upcaster,
+)
+from events.tokens import InvalidName
 
-
-@pytest.fixture(autouse=True)
-def _only_for_this_test() -> Iterator[None]:
-    """Forget the types and upcasters that a test declares."""
-    tables: list[dict[Any, Any]] = [REGISTRY, module._UPCASTERS]
-    before = [dict(table) for table in tables]
-    yield
-    for table, entries in zip(tables, before, strict=True):
-        table.clear()
-        table.update(entries)
+pytestmark = pytest.mark.usefixtures("own_event_types")
 
 
 def test_a_type_is_declared_once() -> None:
@@ -32,6 +30,20 @@ def test_a_type_is_declared_once() -> None:
 
         class Second(Event, type="test.first"):
             pass
+
+
+def test_a_type_is_two_words_and_its_version_counts_from_one() -> None:
+    with pytest.raises(InvalidName):
+
+        class Dotted(Event, type="test.a.b"):
+            pass
+
+    with pytest.raises(TypeError, match="version 0"):
+
+        class Zeroth(Event, type="test.first", version=0):
+            pass
+
+    assert "test.first" not in REGISTRY
 
 
 def test_a_base_class_is_no_event_type() -> None:
@@ -76,6 +88,41 @@ def test_a_missing_or_failing_step_is_undecodable() -> None:
     with pytest.raises(UndecodableEvent):
         decode("test.thing", 2, b'{"name": "a"}')
     assert Thing.event_version == 3
+
+
+def test_a_version_has_one_upcaster() -> None:
+    upcaster("test.thing", 1)(lambda data: data)
+    with pytest.raises(TypeError, match="two upcasters"):
+        upcaster("test.thing", 1)(lambda data: data)
+
+
+def test_only_versions_with_every_step_are_readable() -> None:
+    class Thing(Event, type="test.thing", version=4):
+        name: str
+
+    assert list(readable(Thing)) == [4]
+    upcaster("test.thing", 1)(lambda data: data)
+    assert list(readable(Thing)) == [4]
+    upcaster("test.thing", 3)(lambda data: data)
+    assert list(readable(Thing)) == [3, 4]
+    upcaster("test.thing", 2)(lambda data: data)
+    assert list(readable(Thing)) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "payload", [b"[]", b"null", b'"text"', b"1", b"{}", b'{"title": null}', b"[" * 100_000, b""]
+)
+def test_a_payload_that_trips_an_upcaster_is_undecodable(payload: bytes) -> None:
+    class Thing(Event, type="test.thing", version=2):
+        name: str
+
+    @upcaster("test.thing", 1)
+    def _named(data: dict[str, Any]) -> dict[str, Any]:
+        return {"name": data["title"].strip(), **data}
+
+    assert decode("test.thing", 1, b'{"title": " a"}') == Thing(name="a")
+    with pytest.raises(UndecodableEvent):
+        decode("test.thing", 1, payload)
 
 
 def test_fields_of_a_later_minor_change_are_ignored() -> None:

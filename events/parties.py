@@ -17,6 +17,7 @@ from events import (
     github,
     instances,
     nodes,
+    operations,
     organisations,
     projects,
     routes,
@@ -35,6 +36,7 @@ SENDERS: Final[Mapping[str, frozenset[type[Event]]]] = {
             github.PushReceived,
             nodes.NodeJoined,
             nodes.NodeReady,
+            operations.OperationRequested,
             organisations.OrganisationCreated,
             projects.ProjectCreated,
         }
@@ -63,7 +65,9 @@ SENDERS: Final[Mapping[str, frozenset[type[Event]]]] = {
             nodes.NodeLost,
             nodes.NodeReady,
             nodes.NodeSuspect,
+            operations.OperationFinished,
             routes.RouteChanged,
+            routes.RouteRemoved,
         }
     ),
     "node": frozenset({instances.InstanceReported}),

@@ -51,7 +51,11 @@ class Elsewhere(BaseModel):
     port: str
 
 
-GONE = object()
+class Gone:
+    """In place of a type: the field is taken away."""
+
+
+GONE = Gone
 
 
 def _changed(**changes: Any) -> type[BaseModel]:

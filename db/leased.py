@@ -28,9 +28,12 @@ class LeasedLoop(Loop):
         holder: UUID,
         interval: float,
         timeout: float = 30.0,
+        idle: Callable[[], None] | None = None,
     ) -> None:
+        """`idle` is called in each round of a process that does not hold the lease."""
         super().__init__(f"loop-{name}", self._leased_round, interval=interval, timeout=timeout)
         self._inner = round_
+        self._idle = idle
         self._work = work
         self._holder = holder
         self._seconds = 2 * interval + timeout  # outlives the longest round and the pause after it
@@ -48,3 +51,5 @@ class LeasedLoop(Loop):
         token = await leases.take(self._work, self.name, holder=self._holder, seconds=self._seconds)
         if token is not None:
             await self._inner()
+        elif self._idle is not None:
+            self._idle()

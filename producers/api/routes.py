@@ -13,6 +13,7 @@ from producers.api import (
     nodes,
     organisations,
     projects,
+    queues,
 )
 from producers.api.call import Access, Endpoint
 from producers.webhooks.github import MAX_BODY_BYTES
@@ -35,6 +36,7 @@ ROUTES: Final = (
     Endpoint("GET", "/organisations", organisations.index),
     Endpoint("GET", "/projects", projects.index),
     Endpoint("GET", "/projects/{project}", projects.show),
+    Endpoint("GET", "/queues", queues.index),
     Endpoint("GET", "/webhooks/deliveries/{guid}", deliveries.show),
     Endpoint("POST", "/nodes", nodes.register, access=Access.NODE),
     Endpoint("POST", "/organisations", organisations.create),

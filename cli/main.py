@@ -44,6 +44,14 @@ async def up(
     example: Annotated[
         bool, Flag, Parameter(help="Deploy the bundled example and print its URL.")
     ] = False,
+    scale: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="GROUP=COUNT: run a consumer group in processes of its own, so many; repeatable.",
+            negative="",
+            show_default=False,
+        ),
+    ] = (),
     verbose: Annotated[bool, Flag, Parameter(alias="-v", help="Print the services' logs.")] = False,
     json: Json = False,
 ) -> int:
@@ -51,7 +59,7 @@ async def up(
     from cli.up import UpOptions
     from cli.up import up as run
 
-    return await run(UpOptions(data=data, example=example, verbose=verbose, json=json))
+    return await run(UpOptions(data=data, example=example, verbose=verbose, json=json, scale=scale))
 
 
 @app.command

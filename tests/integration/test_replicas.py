@@ -19,6 +19,8 @@ from tests.support.eventually import eventually
 from tests.support.replica import TABLE, durable_of
 from zeitwork import ids
 
+pytestmark = pytest.mark.timeout(180)  # a dozen processes start
+
 ROOT = Path(__file__).parents[2]
 JOBS = 1000
 
@@ -44,13 +46,15 @@ class Replicas:
         """SIGKILL, at once."""
         for name in names:
             self._processes[name].kill()
-        await asyncio.gather(*(self._processes.pop(name).wait() for name in names))
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(self._processes.pop(name).wait() for name in names))
 
     async def stop(self, *names: str) -> None:
         """SIGTERM; each finishes what it has begun."""
         for name in names:
             self._processes[name].terminate()
-        codes = await asyncio.gather(*(self._processes.pop(name).wait() for name in names))
+        async with asyncio.timeout(30):
+            codes = await asyncio.gather(*(self._processes.pop(name).wait() for name in names))
         assert set(codes) == {0}
 
     async def close(self) -> None:
@@ -123,11 +127,10 @@ async def test_a_replica_killed_at_the_worst_moment_loses_and_repeats_nothing(
     replicas: Replicas, where: str
 ) -> None:
     """Before its commit, when nothing has happened yet, and behind it, when all has but the ack."""
+    await replicas.start("lives")
     await replicas.start("dies", hang=where)
     messages = await replicas.world.publish(100)
     await replicas.hanging("dies")
-    await replicas.start("lives")
-    await eventually(lambda: "lives" in replicas.at_work())
     await replicas.kill("dies")
     await until(replicas.drained, seconds=30)
     exactly_once(replicas, messages)

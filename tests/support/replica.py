@@ -24,7 +24,7 @@ from db.session import Transaction, UnitOfWork
 from events import builds, subjects
 from events.envelope import Envelope
 from events.streams import Durable
-from zeitwork import context
+from zeitwork import context, logs
 
 TABLE = "CREATE TABLE effects (event_id text NOT NULL, replica text NOT NULL)"
 _WORK_SECONDS = 0.01
@@ -38,6 +38,8 @@ def durable_of(name: str, project: str) -> Durable:
 
 
 async def main(given: argparse.Namespace) -> None:
+    # Standard output is for the test, which reads two lines of it: more would fill the pipe.
+    logs.configure(service="replica", level="error", fmt="json")
     database = Database(SecretStr(given.database), application=given.name, pool_size=4)
     work = UnitOfWork(database)
     hung = asyncio.Event()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from cli.ports import Claims, Port, PortPicker
+from cli.scaling import UNSCALED, Process
 from cli.secrets_file import Secrets
 from zeitwork.config import Settings
 
 NATS_PORT, NATS_MONITOR_PORT, POSTGRES_PORT, VALKEY_PORT = 4222, 8222, 5432, 6379
-SERVICES = ("api", "consumers", "proxy", "node")
+_FIRST_REPLICA = 10  # replicas' ports begin this far behind that of the service
 _LOCAL = "127.0.0.1"
 _EVERYWHERE = {"0.0.0.0": _LOCAL, "::": "[::1]"}  # noqa: S104 - recognised, not bound
 
@@ -30,14 +31,19 @@ class Backends:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """How to start one service, and where it says whether it is ready."""
+    """How to start one process, and where it says whether it is ready.
+
+    Attributes:
+        env: variables of its own besides those of `environment`.
+    """
 
     name: str
     argv: tuple[str, ...]
     ready_url: str
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
-def choose_ports(settings: Settings) -> dict[str, Port]:
+def choose_ports(settings: Settings, processes: Sequence[Process] = UNSCALED) -> dict[str, Port]:
     """A free port for everything that listens, by name; instances' ports are left alone.
 
     Raises:
@@ -48,11 +54,15 @@ def choose_ports(settings: Settings) -> dict[str, Port]:
     wanted = [
         ("api", settings.api.port, settings.api.host),
         ("proxy", settings.proxy.port, settings.proxy.host),
-        ("api ops", settings.api.ops_port, settings.api.ops_host),
-        ("consumers ops", settings.consumers.ops_port, settings.consumers.ops_host),
-        ("proxy ops", settings.proxy.ops_port, settings.proxy.ops_host),
-        ("node ops", settings.node.ops_port, settings.node.ops_host),
     ]
+    operations = _operations(settings)
+    replicas = 0
+    for process in sorted(processes, key=lambda each: each.replica > 0):
+        host, port = operations[process.service]
+        if process.replica:
+            port += _FIRST_REPLICA + replicas
+            replicas += 1
+        wanted.append((f"{process.name} ops", port, host))
     if embeds(settings, "nats_url"):
         wanted += [("nats", NATS_PORT, _LOCAL), ("nats monitor", NATS_MONITOR_PORT, _LOCAL)]
     if embeds(settings, "database_url"):
@@ -112,29 +122,36 @@ def environment(
         "ZEITWORK_GITHUB_WEBHOOK_SECRET": secrets.github_webhook_secret,
         "ZEITWORK_PUBLIC_URL": public_url(settings, ports),
         "ZEITWORK_API__PORT": str(ports["api"].got),
-        "ZEITWORK_API__OPS_PORT": str(ports["api ops"].got),
-        "ZEITWORK_CONSUMERS__OPS_PORT": str(ports["consumers ops"].got),
         "ZEITWORK_PROXY__PORT": str(ports["proxy"].got),
-        "ZEITWORK_PROXY__OPS_PORT": str(ports["proxy ops"].got),
-        "ZEITWORK_NODE__OPS_PORT": str(ports["node ops"].got),
         "ZEITWORK_NODE__API_URL": local_url(settings.api.host, ports["api"]),
         "ZEITWORK_NODE__KEEP_INSTANCES": "false",
     }
 
 
-def services(settings: Settings, ports: Mapping[str, Port]) -> list[ServiceSpec]:
-    """The services in the order in which they start."""
-    ops_hosts = {
-        "api": settings.api.ops_host,
-        "consumers": settings.consumers.ops_host,
-        "proxy": settings.proxy.ops_host,
-        "node": settings.node.ops_host,
+def services(
+    settings: Settings, ports: Mapping[str, Port], processes: Sequence[Process] = UNSCALED
+) -> list[ServiceSpec]:
+    """The processes in the order in which they start."""
+    return [_spec(process, settings, ports) for process in processes]
+
+
+def _spec(process: Process, settings: Settings, ports: Mapping[str, Port]) -> ServiceSpec:
+    port = ports[f"{process.name} ops"]
+    only = ("--only", ",".join(process.groups)) if process.groups else ()
+    host, _ = _operations(settings)[process.service]
+    return ServiceSpec(
+        process.name,
+        (sys.executable, "-m", "cli.main", "serve", process.service, *only),
+        f"{local_url(host, port)}/readyz",
+        env={f"ZEITWORK_{process.service.upper()}__OPS_PORT": str(port.got)},
+    )
+
+
+def _operations(settings: Settings) -> dict[str, tuple[str, int]]:
+    """Host and wanted port of the operations listener, by service."""
+    return {
+        "api": (settings.api.ops_host, settings.api.ops_port),
+        "consumers": (settings.consumers.ops_host, settings.consumers.ops_port),
+        "proxy": (settings.proxy.ops_host, settings.proxy.ops_port),
+        "node": (settings.node.ops_host, settings.node.ops_port),
     }
-    return [
-        ServiceSpec(
-            name,
-            (sys.executable, "-m", "cli.main", "serve", name),
-            f"{local_url(ops_hosts[name], ports[f'{name} ops'])}/readyz",
-        )
-        for name in SERVICES
-    ]

@@ -11,7 +11,7 @@ from cli.example import Deployed
 from cli.platform_file import Platform
 from cli.ports import Port
 
-_NAME_WIDTH = 9
+_NAME_WIDTH = 9  # of services; replicas of scaled groups have longer names
 
 
 class Console:

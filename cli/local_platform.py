@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from cli import assembly, platform_file, secrets_file
-from cli.assembly import Backends, ServiceSpec
+from cli.assembly import Backends
 from cli.child import Child
 from cli.console import Console
 from cli.embedded.nats import NatsServer
@@ -23,6 +23,7 @@ from cli.log_files import LogFile
 from cli.platform_file import Platform
 from cli.ports import Port
 from cli.program import Sink
+from cli.scaling import UNSCALED, Process
 from cli.secrets_file import Secrets
 from cli.supervision import Supervision
 from cli.together import together
@@ -30,7 +31,6 @@ from zeitwork import config
 from zeitwork.config import Settings
 
 OnLine = Callable[[str, str], None]
-ServicesOf = Callable[[Settings, Mapping[str, Port]], Sequence[ServiceSpec]]
 
 
 class LocalPlatform:
@@ -39,7 +39,7 @@ class LocalPlatform:
     Args:
         log_format: the services' ZEITWORK_LOG_FORMAT.
         on_line: gets each log line of each service, with the service's name, besides its file.
-        services: what to start once servers, schema and streams are there.
+        processes: what to start once servers, schema and streams are there.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class LocalPlatform:
         console: Console,
         log_format: str,
         on_line: OnLine | None = None,
-        services: ServicesOf = assembly.services,
+        processes: Sequence[Process] = UNSCALED,
     ) -> None:
         self._settings = settings
         self._data = data_dir
         self._console = console
         self._log_format = log_format
         self._on_line = on_line
-        self._services = services
+        self._processes = processes
         self._leftovers = Leftovers(data_dir / "run" / "processes.json")
         self._supervision = Supervision(self._leftovers)
         self._logs: list[LogFile] = []
@@ -70,7 +70,7 @@ class LocalPlatform:
         """
         for name in await self._leftovers.end():
             self._console.step(f"Ended {name}, left over from a run that was killed.")
-        ports = assembly.choose_ports(self._settings)
+        ports = assembly.choose_ports(self._settings, self._processes)
         self._console.ports(ports.values())
         secrets = assembly.effective_secrets(
             self._settings, secrets_file.ensure(self._data / "secrets.json")
@@ -162,11 +162,11 @@ class LocalPlatform:
             Child(
                 spec.name,
                 argv=spec.argv,
-                env=env,
+                env={**env, **spec.env},
                 ready_url=spec.ready_url,
                 sink=self._sink(spec.name),
             )
-            for spec in self._services(self._settings, ports)
+            for spec in assembly.services(self._settings, ports, self._processes)
         ]
 
     def _sink(self, service: str) -> Sink:
@@ -190,7 +190,7 @@ class LocalPlatform:
             webhook_secret=secrets.github_webhook_secret,
             data_dir=self._data,
             ports={name: port.got for name, port in ports.items()},
-            ops_ports={name: ports[f"{name} ops"].got for name in assembly.SERVICES},
+            ops_ports={each.name: ports[f"{each.name} ops"].got for each in self._processes},
             pid=os.getpid(),
         )
 

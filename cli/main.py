@@ -10,12 +10,13 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from cli import database, deployments, events, exits, output, projects, serve
+from cli import database, deployments, events, exits, nats_context, output, projects, serve
 from cli.client import ApiProblem
 from cli.deployments import deploy
 from cli.exits import Exit
 from cli.logs import logs as logs_command
 from cli.options import Flag, Json, Options
+from cli.queues import queues
 from zeitwork import __version__, logs
 from zeitwork.errors import ZeitworkError
 
@@ -30,8 +31,10 @@ app.command(database.app)
 app.command(projects.app)
 app.command(deployments.app)
 app.command(events.app)
+app.command(nats_context.app)
 app.command(deploy)
 app.command(logs_command, name="logs")
+app.command(queues)
 
 
 @app.command
@@ -41,6 +44,14 @@ async def up(
     example: Annotated[
         bool, Flag, Parameter(help="Deploy the bundled example and print its URL.")
     ] = False,
+    scale: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="GROUP=COUNT: run a consumer group in processes of its own, so many; repeatable.",
+            negative="",
+            show_default=False,
+        ),
+    ] = (),
     verbose: Annotated[bool, Flag, Parameter(alias="-v", help="Print the services' logs.")] = False,
     json: Json = False,
 ) -> int:
@@ -48,7 +59,7 @@ async def up(
     from cli.up import UpOptions
     from cli.up import up as run
 
-    return await run(UpOptions(data=data, example=example, verbose=verbose, json=json))
+    return await run(UpOptions(data=data, example=example, verbose=verbose, json=json, scale=scale))
 
 
 @app.command

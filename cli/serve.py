@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -23,19 +24,17 @@ async def api() -> int:
 
 @app.command
 async def consumers(
-    *, only: Annotated[str | None, Parameter(help="Groups, separated by commas.")] = None
+    *,
+    only: Annotated[
+        tuple[str, ...],
+        Parameter(help="Groups, separated by commas; repeatable.", negative="", show_default=False),
+    ] = (),
 ) -> int:
     """Handle events: builds, deployments, scheduling, routing. Scale by replicas."""
     from consumers.app import run
     from consumers.registry import GROUPS
 
-    groups = tuple(only.split(",")) if only else GROUPS
-    unknown = [group for group in groups if group not in GROUPS]
-    if unknown:
-        raise InvalidInput(
-            f"There is no group {', '.join(unknown)}; groups are {', '.join(GROUPS)}."
-        )
-    return await run(_prepare("consumers"), groups)
+    return await run(_prepare("consumers"), chosen(only, GROUPS) if only else GROUPS)
 
 
 @app.command
@@ -54,6 +53,22 @@ async def node() -> int:
     from node.app import run
 
     return await run(_prepare("node"))
+
+
+def chosen(only: Sequence[str], groups: Sequence[str]) -> tuple[str, ...]:
+    """The named groups, each once, in the order of `groups`.
+
+    Raises:
+        InvalidInput: one is not there, or none is named.
+    """
+    named = {group.strip() for text in only for group in text.split(",")}
+    unknown = sorted(named - set(groups))
+    if unknown:
+        raise InvalidInput(
+            f"There is no group {', '.join(each or repr(each) for each in unknown)}; "
+            f"groups are {', '.join(groups)}."
+        )
+    return tuple(group for group in groups if group in named)
 
 
 def _prepare(service: str) -> Settings:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli import data_lock, private_files
+from cli import data_lock, private_files, scaling
 from cli.client import ApiProblem
 from cli.console import Console, JsonConsole, PeopleConsole
 from cli.example import Deployed, deploy_example
 from cli.exits import Exit
 from cli.local_platform import LocalPlatform
 from cli.platform_file import Platform
+from cli.scaling import Process
 from cli.watch import Watcher
 from zeitwork import clock, config, logs, service
 from zeitwork.config import Settings
@@ -24,12 +25,17 @@ from zeitwork.errors import ZeitworkError
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What the command line says; `data` None: the setting ZEITWORK_DATA_DIR."""
+    """What the command line says; `data` None: the setting ZEITWORK_DATA_DIR.
+
+    Attributes:
+        scale: `group=count` texts.
+    """
 
     data: Path | None = None
     example: bool = False
     verbose: bool = False
     json: bool = False
+    scale: tuple[str, ...] = ()
 
 
 async def up(options: UpOptions) -> int:
@@ -37,10 +43,12 @@ async def up(options: UpOptions) -> int:
 
     Raises:
         Conflict: another process runs on this data directory.
+        InvalidInput: see `cli.scaling.parse`.
         ZeitworkError: something did not come up; what did has been stopped.
     """
     began = clock.monotonic()
     settings = config.load()
+    processes = _processes(options.scale)
     logs.configure(
         service="up",
         level=settings.log_level if options.verbose else "warning",
@@ -55,10 +63,19 @@ async def up(options: UpOptions) -> int:
             console=console,
             log_format=_log_format(settings, options),
             on_line=console.line if options.verbose else None,
+            processes=processes,
         )
         stop = asyncio.Event()
         with _signals(stop, platform):
             return await _run(platform, stop, options=options, console=console, began=began)
+
+
+def _processes(scale: Sequence[str]) -> Sequence[Process]:
+    if not scale:
+        return scaling.UNSCALED  # without the import below, which takes a while
+    from consumers.registry import GROUPS
+
+    return scaling.processes(scaling.parse(scale, groups=GROUPS), groups=GROUPS)
 
 
 async def _run(

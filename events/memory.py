@@ -13,7 +13,9 @@ from events import streams
 from events.bus import Message, Stored, addressed
 from events.memory_durable import MemoryDurable
 from events.memory_log import Log, matches
-from events.streams import Durable
+from events.queues import Reading
+from events.streams import DURABLES, STREAMS, Durable, Stream
+from zeitwork import clock
 from zeitwork.errors import BrokerUnavailable
 
 _LISTEN_MESSAGES = 1024
@@ -57,6 +59,16 @@ class MemoryBus:
                     groups.setdefault(listener.queue, []).append(listener)
         for members in groups.values():
             members[next(self._turn) % len(members)].offer(message)
+
+    async def queues(
+        self, *, streams: Sequence[Stream] = STREAMS, durables: Sequence[Durable] = DURABLES
+    ) -> Reading:
+        return Reading(
+            at=clock.now(),
+            streams=tuple(self._log(stream.name).reading() for stream in streams),
+            durables=tuple(self.durable(durable).reading() for durable in durables),
+            missing=(),
+        )
 
     @asynccontextmanager
     async def listen(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from events import streams
 from events.bus import Message, Stored
 from events.memory_log import Log, matches
+from events.queues import DurableReading
 from events.streams import Durable
 from zeitwork import clock
 from zeitwork.service import cancel, spawn
@@ -36,6 +37,8 @@ class MemoryDurable:
         self._log = log
         self._advise = advise
         self._position = 0
+        self._delivered = 0
+        self._pulls = 0
         self._pending: dict[int, _Pending] = {}
         self._answered = asyncio.Event()
 
@@ -44,15 +47,38 @@ class MemoryDurable:
         """True when nothing waits to be handed out or answered."""
         return not self._pending and self._following() is None
 
+    def reading(self) -> DurableReading:
+        waiting = list(self._waiting())
+        undone = [pending.entry for pending in self._pending.values()] + waiting
+        oldest = min((entry.sequence for entry in undone), default=None)
+        return DurableReading(
+            name=self.durable.name,
+            description=self.durable.description,
+            stream=self.durable.stream,
+            pending=len(waiting),
+            ack_pending=len(self._pending),
+            redelivered=sum(pending.deliveries > 1 for pending in self._pending.values()),
+            idle_pulls=self._pulls,
+            paused=False,
+            delivered=self._delivered,
+            position=self._position,
+            oldest_at=None if oldest is None else self._log.stored_at(oldest),
+        )
+
     async def pull(self) -> MemoryDelivery:
         """The next message that is due, as soon as there is one."""
-        while True:
-            changed = self._log.changed
-            self._answered.clear()
-            given = self._due() or self._fresh()
-            if given is not None:
-                return MemoryDelivery(self, given.entry, given.deliveries)
-            await self._wait(changed)
+        self._pulls += 1
+        try:
+            while True:
+                changed = self._log.changed
+                self._answered.clear()
+                given = self._due() or self._fresh()
+                if given is not None:
+                    self._delivered += 1
+                    return MemoryDelivery(self, given.entry, given.deliveries)
+                await self._wait(changed)
+        finally:
+            self._pulls -= 1
 
     def close(self, sequence: int) -> None:
         """Forget a message for good; a work queue forgets it too."""
@@ -98,12 +124,15 @@ class MemoryDurable:
         return pending
 
     def _following(self) -> Stored | None:
+        return next(self._waiting(), None)
+
+    def _waiting(self) -> Iterator[Stored]:
+        """What matches and was not handed out yet."""
         for entry in self._log.entries:
             if entry.sequence > self._position and any(
                 matches(pattern, entry.subject) for pattern in self.durable.filters
             ):
-                return entry
-        return None
+                yield entry
 
     def _give_up(self, pending: _Pending) -> None:
         """What the server does at `max_deliver`: say so, and stop; a work queue keeps it."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
 
 from events.bus import Message, Stored, StreamFull
+from events.queues import StreamReading
 from events.streams import Stream
 from zeitwork import clock
 
@@ -19,6 +21,7 @@ class Log:
         self.entries: list[Stored] = []
         self.last = 0
         self.changed = asyncio.Event()
+        self._stored_at: dict[int, datetime] = {}
         self._held: Counter[str] = Counter()
         self._ids: dict[str, float] = {}
 
@@ -36,6 +39,7 @@ class Log:
         for message in fresh:
             self.last += 1
             self.entries.append(Stored(message.subject, message.data, message.headers, self.last))
+            self._stored_at[self.last] = clock.now()
             self._held[message.subject] += 1
             if message.id is not None:
                 self._ids[message.id] = now
@@ -48,7 +52,25 @@ class Log:
             if entry.sequence == sequence:
                 self._held[entry.subject] -= 1
                 self.entries.remove(entry)
+                del self._stored_at[sequence]
                 return
+
+    def stored_at(self, sequence: int) -> datetime:
+        return self._stored_at[sequence]
+
+    def reading(self) -> StreamReading:
+        stream = self.stream
+        return StreamReading(
+            name=stream.name,
+            description=stream.description,
+            messages=len(self.entries),
+            bytes=sum(len(entry.data) for entry in self.entries),
+            max_messages=stream.max_msgs or None,
+            max_bytes=stream.max_bytes or None,
+            max_age_seconds=stream.max_age or None,
+            first_sequence=self.entries[0].sequence if self.entries else self.last + 1,
+            last_sequence=self.last,
+        )
 
     async def read(self, subject: str, *, after: int) -> AsyncGenerator[Stored, None]:
         """What matches `subject` behind sequence `after`, without end."""

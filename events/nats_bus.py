@@ -21,11 +21,12 @@ from nats.js import JetStreamContext
 from nats.js.api import Header
 from pydantic import SecretStr
 
-from events import nats_contents, nats_url
+from events import nats_contents, nats_queues, nats_url
 from events.bus import Message, Stored, StreamFull, addressed
 from events.nats_fetch import fetched
 from events.nats_follower import Follower
-from events.streams import Stream
+from events.queues import Reading
+from events.streams import DURABLES, STREAMS, Durable, Stream
 from zeitwork import ids, logs
 from zeitwork.errors import BodyTooLarge, BrokerUnavailable
 from zeitwork.retry import patient
@@ -111,6 +112,12 @@ class NatsBus:
     async def signal(self, subject: str, data: bytes = b"") -> None:
         with _translated():
             await self.client.publish(subject, data)
+
+    async def queues(
+        self, *, streams: Sequence[Stream] = STREAMS, durables: Sequence[Durable] = DURABLES
+    ) -> Reading:
+        with _translated():
+            return await nats_queues.read(self.jetstream, streams=streams, durables=durables)
 
     @asynccontextmanager
     async def listen(

@@ -73,6 +73,7 @@ JOBS: Final[Mapping[type[Event], str]] = {
     operations.OperationRequested: "operation",
 }
 
+QUEUES_READ: Final = "zw.read.queues"
 WAKE_OUTBOX: Final = "zw.wake.outbox"
 ALL_FACTS: Final = "zw.evt.>"
 HEARTBEATS: Final = "zw.node.*.hb"

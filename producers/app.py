@@ -14,6 +14,7 @@ from producers.api import middleware
 from producers.api.call import Deps
 from producers.api.routes import PREFIX, ROUTES
 from producers.housekeeper import Housekeeper
+from producers.queues import QueueMeter
 from producers.relay import Relay
 from zeitwork import ids
 from zeitwork.blobs import DiskBlobStore
@@ -81,7 +82,8 @@ async def run(settings: Settings) -> int:
     bus = NatsBus(settings.nats_url, name="api")
     database = Database(settings.database_url, application="api")
     work = UnitOfWork(database, wake=lambda: bus.signal(subjects.WAKE_OUTBOX))
-    deps = Deps(settings, work, bus, DiskBlobStore(settings.data_dir / "blobs"))
+    queues = QueueMeter(bus)
+    deps = Deps(settings, work, bus, DiskBlobStore(settings.data_dir / "blobs"), queues)
     housekeeping = LeasedLoop(
         "housekeeping",
         Housekeeper(work).round,
@@ -91,12 +93,22 @@ async def run(settings: Settings) -> int:
     )
     relay = Relay(bus, work)
     measuring = Loop("outbox-depth", relay.measure, interval=_MEASURING_SECONDS)
+    metering = LeasedLoop(
+        "queues",
+        queues.measure,
+        work=work,
+        holder=ids.new_uuid(),
+        interval=_MEASURING_SECONDS,
+        idle=queues.forget,
+    )
     services: list[Service] = [
         database,
         bus,
         Guard(bus, replicas=settings.nats_replicas),
         relay,
         measuring,
+        queues,
+        metering,
         housekeeping,
         ApiServer(deps),
     ]

@@ -180,3 +180,9 @@ def state_dir() -> Path:
     """The user's state directory for Zeitwork (XDG base directory specification)."""
     base = os.environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "zeitwork"
+
+
+def config_home() -> Path:
+    """The user's directory for settings of programs (XDG base directory specification)."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return Path(base) if base else Path.home() / ".config"

@@ -79,6 +79,49 @@ EDGE_ROUTES = Gauge("zeitwork_edge_routes", "Hosts in the routing table", regist
 LOOP_ROUNDS = Counter(
     "zeitwork_loop_rounds", "Rounds of background loops", ["loop", "outcome"], registry=REGISTRY
 )
+READY = Gauge(
+    "zeitwork_ready", "1 when the process can do its work, as /readyz says", registry=REGISTRY
+)
+# Of the queues one API process at a time measures; the others show nothing.
+QUEUE_PENDING = Gauge(
+    "zeitwork_queue_pending", "Messages not handed out yet", ["durable"], registry=REGISTRY
+)
+QUEUE_ACK_PENDING = Gauge(
+    "zeitwork_queue_ack_pending",
+    "Messages handed out and not answered yet",
+    ["durable"],
+    registry=REGISTRY,
+)
+QUEUE_REDELIVERED = Gauge(
+    "zeitwork_queue_redelivered",
+    "Messages handed out more than once and not answered yet",
+    ["durable"],
+    registry=REGISTRY,
+)
+QUEUE_OLDEST_AGE = Gauge(
+    "zeitwork_queue_oldest_age_seconds",
+    "Age of the oldest message that is not done",
+    ["durable"],
+    registry=REGISTRY,
+)
+QUEUE_RATE = Gauge(
+    "zeitwork_queue_rate",
+    "Messages done per second over the last minute",
+    ["durable"],
+    registry=REGISTRY,
+)
+QUEUE_MISSING = Gauge(
+    "zeitwork_queue_missing",
+    "1 for each stream and durable that does not exist",
+    ["name"],
+    registry=REGISTRY,
+)
+STREAM_MESSAGES = Gauge(
+    "zeitwork_stream_messages", "Messages that a stream holds", ["stream"], registry=REGISTRY
+)
+STREAM_BYTES = Gauge(
+    "zeitwork_stream_bytes", "Bytes that a stream holds", ["stream"], registry=REGISTRY
+)
 
 
 def exposition() -> tuple[bytes, str]:

@@ -53,5 +53,6 @@ class OpsServer:
         return web.json_response({"status": "unready", "reason": reason}, status=503)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
+        metrics.READY.set(await self._ready() is None)
         body, content_type = metrics.exposition()
         return web.Response(body=body, headers={"Content-Type": content_type})

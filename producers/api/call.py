@@ -16,6 +16,7 @@ from db.engine import Database
 from db.session import UnitOfWork
 from events.bus import Bus
 from producers.api.problems import InvalidFields
+from producers.queues import QueueMeter
 from zeitwork.blobs import BlobStore
 from zeitwork.config import Settings
 from zeitwork.errors import BodyTooLarge, InvalidInput, MalformedBody
@@ -59,6 +60,7 @@ class Deps:
     work: UnitOfWork
     bus: Bus
     blobs: BlobStore
+    queues: QueueMeter
 
 
 class Call:
@@ -88,6 +90,10 @@ class Call:
     @property
     def blobs(self) -> BlobStore:
         return self._deps.blobs
+
+    @property
+    def queues(self) -> QueueMeter:
+        return self._deps.queues
 
     def path(self, name: str) -> str:
         return self.request.match_info[name]

@@ -15,6 +15,7 @@ from producers.api import (
     operations,
     organisations,
     projects,
+    queues,
     reference,
 )
 from producers.api.call import Access, Endpoint
@@ -43,6 +44,7 @@ ROUTES: Final = (
     Endpoint("GET", "/organisations", organisations.index),
     Endpoint("GET", "/projects", projects.index),
     Endpoint("GET", "/projects/{project}", projects.show),
+    Endpoint("GET", "/queues", queues.index),
     Endpoint("GET", "/webhooks/deliveries/{guid}", deliveries.show),
     Endpoint("POST", "/dead-letters/{letter}/discard", dead_letters.discard),
     Endpoint("POST", "/dead-letters/{letter}/redrive", dead_letters.redrive),

@@ -17,11 +17,12 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from db.session import UnitOfWork
-from events.bus import Bus
 from events.memory import MemoryBus
+from events.queues import InspectableBus
 from producers.api.call import Deps
 from producers.api.routes import PREFIX
 from producers.app import application
+from producers.queues import QueueMeter
 from producers.webhooks.signatures import sign
 from zeitwork import tracing
 from zeitwork.blobs import DiskBlobStore
@@ -196,7 +197,7 @@ async def serving(deps: Deps) -> AsyncIterator[Api]:
         await runner.cleanup()
 
 
-def dependencies(work: UnitOfWork, bus: Bus, directory: Path, **changes: Any) -> Deps:
+def dependencies(work: UnitOfWork, bus: InspectableBus, directory: Path, **changes: Any) -> Deps:
     settings: dict[str, Any] = {
         "environment": "test",
         "data_dir": directory,
@@ -207,7 +208,8 @@ def dependencies(work: UnitOfWork, bus: Bus, directory: Path, **changes: Any) ->
         "public_url": "http://apps.test:8000",
         **changes,
     }
-    return Deps(Settings(**settings), work, bus, DiskBlobStore(directory / "blobs"))
+    blobs = DiskBlobStore(directory / "blobs")
+    return Deps(Settings(**settings), work, bus, blobs, QueueMeter(bus))
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,9 @@ import pytest
 from pydantic import SecretStr
 
 from cli import assembly
-from cli.assembly import SERVICES, Backends
+from cli.assembly import Backends
 from cli.ports import Port
+from cli.scaling import SERVICES
 from cli.secrets_file import Secrets
 from zeitwork import config
 from zeitwork.config import ENV_PREFIX, Settings

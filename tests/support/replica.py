@@ -1,0 +1,85 @@
+"""A replica of a consumer group as a process of its own; each effect is a row in PostgreSQL.
+
+`python -m tests.support.replica NAME DURABLE PROJECT NATS_URL DATABASE_URL [--hang WHERE]`
+
+With `--hang inside` the first handler never comes to its commit; with `--hang after` it has
+committed and its message is never acknowledged. It says so and waits to be killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from consumers.binding import Binding
+from consumers.handling import once
+from consumers.outcomes import Done, Outcome
+from consumers.runtime import ConsumerRuntime
+from db.engine import Database
+from db.session import Transaction, UnitOfWork
+from events import builds, subjects
+from events.envelope import Envelope
+from events.streams import Durable
+from zeitwork import context, logs
+
+TABLE = "CREATE TABLE effects (event_id text NOT NULL, replica text NOT NULL)"
+_WORK_SECONDS = 0.01
+_NOTE = text("INSERT INTO effects VALUES (:event_id, :replica)")
+
+
+def durable_of(name: str, project: str) -> Durable:
+    """The durable that the replicas share; a killed replica's messages come again soon."""
+    pattern = subjects.facts(builds.BuildStarted, project=project)
+    return Durable(name, "of a test", "ZW_EVENTS", (pattern,), ack_wait=2.0, delays=(0.1,))
+
+
+async def main(given: argparse.Namespace) -> None:
+    # Standard output is for the test, which reads two lines of it: more would fill the pipe.
+    logs.configure(service="replica", level="error", fmt="json")
+    database = Database(SecretStr(given.database), application=given.name, pool_size=4)
+    work = UnitOfWork(database)
+    hung = asyncio.Event()
+
+    async def hang(where: str) -> None:
+        """For ever, in one handler of a process; the others go on."""
+        if given.hang == where and not hung.is_set():
+            hung.set()
+            print("hanging", flush=True)
+            await asyncio.Event().wait()
+
+    async def effect(tx: Transaction, _event: builds.BuildStarted) -> Outcome:
+        await tx.session.execute(
+            _NOTE, {"event_id": context.current().causation_id, "replica": given.name}
+        )
+        await asyncio.sleep(_WORK_SECONDS)
+        await hang("inside")
+        return Done()
+
+    handle = once(work, given.durable, effect)
+
+    async def handler(envelope: Envelope) -> Outcome:
+        outcome = await handle(envelope)
+        await hang("after")
+        return outcome
+
+    durable = durable_of(given.durable, given.project)
+    runtime = ConsumerRuntime(given.nats, [Binding(durable, {builds.BuildStarted: handler})])
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await runtime.start()
+    print("started", flush=True)
+    await stop.wait()
+    await runtime.stop()
+    await database.stop()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    for argument in ("name", "durable", "project", "nats", "database"):
+        parser.add_argument(argument)
+    parser.add_argument("--hang", choices=("inside", "after"))
+    asyncio.run(main(parser.parse_args()))

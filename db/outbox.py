@@ -143,4 +143,3 @@ def _row(envelope: Envelope, subject: str) -> dict[str, Any]:
         "headers": envelope.headers(),
         "payload": envelope.data.encode(),
     }
-

@@ -1,4 +1,4 @@
-"""How full the outbox is: shown as metrics, told by readiness, and the bound of what is taken in."""
+"""How full the outbox is: for metrics, for readiness, and for the bound of what is taken in."""
 
 from __future__ import annotations
 

@@ -171,10 +171,14 @@ async def test_a_holder_whose_session_was_ended_can_do_nothing_more(
     """Neither what it was doing nor, on a new session, something else."""
     async with AsyncExitStack() as stack:
         held = await stack.enter_async_context(advisory.hold(work, KEY))
-        with pytest.raises(DatabaseUnavailable):
+
+        async def lose_it_in_the_middle() -> None:
             async with held.transaction() as tx:
                 tx.emit(NodeReady(node_id="nod"), subject="nod")
                 execute(migrated_url, END_HOLDERS)
+
+        with pytest.raises(DatabaseUnavailable):
+            await lose_it_in_the_middle()
         async with advisory.hold(rivals, KEY) as successor:
             assert await backend(successor)
             for _ in range(2):

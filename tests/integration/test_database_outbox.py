@@ -172,7 +172,7 @@ async def test_events_of_an_aggregate_are_in_the_order_of_its_versions(work: Uni
 
 @pytest.mark.parametrize("first_commits", [True, False])
 async def test_a_second_claimer_waits_and_overtakes_nothing(
-    work: UnitOfWork, first_commits: bool
+    work: UnitOfWork, *, first_commits: bool
 ) -> None:
     async with work.transaction() as tx:
         written = [emit(tx, number) for number in range(10)]

@@ -22,6 +22,7 @@ from events.queues import InspectableBus
 from producers.api.call import Deps
 from producers.api.routes import PREFIX
 from producers.app import application
+from producers.outbox_gauge import OutboxGauge
 from producers.queues import QueueMeter
 from producers.webhooks.signatures import sign
 from zeitwork import tracing
@@ -208,8 +209,14 @@ def dependencies(work: UnitOfWork, bus: InspectableBus, directory: Path, **chang
         "public_url": "http://apps.test:8000",
         **changes,
     }
+    chosen = Settings(**settings)
+    gauge = OutboxGauge(
+        work,
+        max_rows=chosen.api.outbox_max_rows,
+        max_age_seconds=chosen.api.outbox_max_age_seconds,
+    )
     blobs = DiskBlobStore(directory / "blobs")
-    return Deps(Settings(**settings), work, bus, blobs, QueueMeter(bus))
+    return Deps(chosen, work, bus, blobs, queues=QueueMeter(bus), outbox=gauge)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
 from db import outbox
-from db.engine import ALL_TENANTS, Database, set_tenant, translated
+from db.engine import ALL_TENANTS, Database, begin, translated
 from events import subjects
 from events.bus import Message, addressed
 from events.envelope import Envelope, wrap
@@ -93,7 +93,7 @@ class UnitOfWork:
             _rules(),
             AsyncSession(self.database.engine, expire_on_commit=False) as session,
         ):
-            await set_tenant(session, tenant)
+            await begin(session, tenant, access="READ WRITE")
             work = Transaction(session, source)
             yield work
             if work.discarded:

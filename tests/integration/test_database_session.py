@@ -29,7 +29,7 @@ async def site(work: UnitOfWork) -> Site:
 @pytest.fixture
 async def narrow(migrated_url: str) -> AsyncIterator[Database]:
     """A pool of one connection."""
-    database = Database(SecretStr(migrated_url), application="narrow", pool_size=1, overflow=0)
+    database = Database(SecretStr(migrated_url), application="narrow", pool_size=1)
     yield database
     await database.stop()
 

@@ -12,7 +12,7 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from zeitwork import ids, metrics
@@ -101,7 +101,7 @@ async def begin(
 ) -> None:
     """Open the transaction, and say whose rows it may see: an organisation's, or all.
 
-    One round trip does both, and finds out whether the pooled connection still lives: nothing has
+    One round trip does both, and finds out whether a pooled connection still lives: nothing has
     happened on it yet, so a dead one is replaced without anybody noticing.
 
     Raises:
@@ -113,7 +113,8 @@ async def begin(
     try:
         await session.run_sync(_execute, opening)
     except DBAPIError as error:
-        if not error.connection_invalidated:
+        # A given connection is given for a lock that it holds, which a new one would not.
+        if not error.connection_invalidated or isinstance(session.bind, AsyncConnection):
             raise
         # The engine now distrusts all connections that are as old: the next one is new.
         await session.rollback()

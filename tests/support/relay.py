@@ -105,7 +105,7 @@ async def connected(url: str) -> AsyncIterator[NatsBus]:
 
 async def waiting(database: Database) -> int:
     async with database.read() as session:
-        return (await outbox.backlog(session)).depth
+        return sum(each.depth for each in (await outbox.backlog(session)).values())
 
 
 async def is_empty(database: Database) -> bool:

@@ -12,7 +12,8 @@ from zeitwork import ids
 
 # Text, not the table's insert(): every event passes here, and building that costs more than this.
 _TAKE = text(
-    "INSERT INTO inbox (consumer, event_id) VALUES (:consumer, :event) ON CONFLICT DO NOTHING"
+    "INSERT INTO inbox (consumer, event_id) VALUES (:consumer, :event)"
+    " ON CONFLICT DO NOTHING RETURNING true"
 )
 
 
@@ -23,7 +24,7 @@ async def first_time(session: AsyncSession, consumer: str, event_id: str) -> boo
     """
     event = ids.to_uuid(ids.Prefix.EVENT, event_id)
     taken = await session.execute(_TAKE, {"consumer": consumer, "event": event})
-    return taken.rowcount == 1
+    return taken.scalar_one_or_none() is not None
 
 
 async def purge(session: AsyncSession, before: datetime) -> None:

@@ -40,7 +40,8 @@ class Lane:
         while True:
             try:
                 async with advisory.hold(self._work, key) as held:
-                    _log.info("relay active", stream=self.stream)
+                    if self._trouble is None:
+                        _log.info("relay active", stream=self.stream)
                     await self._relay(held)
             except ZeitworkError as error:
                 # Without the lock meanwhile: another process may reach what this one cannot.

@@ -1,4 +1,4 @@
-"""How full the outbox is: shown as metrics, told by readiness, and the bound of what is taken in."""
+"""How full the outbox is: for metrics, for readiness, and for the bound of what is taken in."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ class OutboxGauge(Loop):
             )
 
 
-def overdue(
-    waiting: Mapping[str, Backlog], *, now: datetime, max_age_seconds: float
-) -> str | None:
+def overdue(waiting: Mapping[str, Backlog], *, now: datetime, max_age_seconds: float) -> str | None:
     """The reason for not being ready: which stream's events have waited for too long."""
     late = [
         f"{found.depth} events wait for {stream}, the oldest for {_age(found, now):.0f} s"

@@ -13,7 +13,7 @@ from zeitwork import clock, ids
 _STORE = text("""
     INSERT INTO webhook_deliveries (id, guid, event, action, body, state)
     VALUES (:id, :guid, :event, :action, :body, :state)
-    ON CONFLICT (guid) DO NOTHING
+    ON CONFLICT (guid) DO NOTHING RETURNING true
 """)
 
 
@@ -31,7 +31,7 @@ async def delivery_insert(
         "state": DeliveryState.RECEIVED.value,
     }
     stored = await session.execute(_STORE, row)
-    return delivery_id if stored.rowcount == 1 else None
+    return None if stored.scalar_one_or_none() is None else delivery_id
 
 
 async def delivery_find_by_guid(session: AsyncSession, guid: str) -> WebhookDelivery | None:

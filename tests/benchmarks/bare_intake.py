@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from psycopg_pool import AsyncConnectionPool
@@ -12,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from producers.webhooks.signatures import verify
 from tests.benchmarks.stage import tell
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _POOL = 15  # as many as the API's pool may open
 
 
@@ -49,7 +51,7 @@ async def _create(pool: AsyncConnectionPool) -> None:
         )
 
 
-def _handler(pool: AsyncConnectionPool, secret: str) -> web.RequestHandler:  # type: ignore[type-arg]
+def _handler(pool: AsyncConnectionPool, secret: str) -> Handler:
     async def receive(request: web.Request) -> web.Response:
         body = await request.read()
         verify(secret, body, request.headers.get("X-Hub-Signature-256"))

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.benchmarks import figures, webhooks
+import uvloop
+
+from tests.benchmarks import consuming, figures, latency, memory, outbox, webhooks
 from tests.benchmarks.stage import Stage, stage
 from zeitwork import logs
 
@@ -20,6 +21,11 @@ Part = Callable[[Stage, argparse.Namespace], Awaitable[None]]
 
 PARTS: dict[str, Part] = {
     "webhooks": lambda on, given: webhooks.measure(on, seconds=given.seconds),
+    "relay": lambda on, given: outbox.measure(on, rows=given.outbox),
+    "consume": lambda on, given: consuming.measure(on, events=given.consume),
+    "latency": lambda on, given: latency.measure(on, seconds=given.latency_seconds),
+    "backlog": lambda on, given: consuming.by_replicas(on, events=given.backlog),
+    "memory": lambda on, given: memory.measure(on, events=given.memory),
 }
 
 
@@ -35,7 +41,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, help="on the disk to measure; /tmp by default")
     given = parser.parse_args()
     logs.configure(service="bench", level="error")
-    asyncio.run(_run(given))
+    uvloop.run(_run(given))  # as `zeitwork serve api` does
 
 
 async def _run(given: argparse.Namespace) -> None:

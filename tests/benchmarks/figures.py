@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from typing_extensions import override
 
 _SYNCS = 200
 _GIB = 1024**3
@@ -32,6 +33,7 @@ class Spread:
         ordered = sorted(milliseconds)
         return cls(len(ordered), _rank(ordered, 0.5), _rank(ordered, 0.99), ordered[-1])
 
+    @override
     def __str__(self) -> str:
         return f"p50 {self.p50:.1f} ms, p99 {self.p99:.1f} ms, worst {self.worst:.1f} ms"
 

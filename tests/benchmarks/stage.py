@@ -97,9 +97,12 @@ class Script:
             raise RuntimeError(f"a measuring process ended early ({self._process.returncode})")
         return json.loads(said)
 
-    async def stop(self) -> None:
+    def ask_to_stop(self) -> None:
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
+
+    async def stop(self) -> None:
+        self.ask_to_stop()
         try:
             await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
         except TimeoutError:

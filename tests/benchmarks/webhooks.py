@@ -11,7 +11,7 @@ from tests.benchmarks.figures import Spread
 from tests.benchmarks.stage import SECRET, Stage, script
 from tests.support.servers import free_port
 
-_PATH = "/api/v1/webhooks/github"
+PATH = "/api/v1/webhooks/github"
 _CONNECTIONS = (16, 64)
 _ROUNDS = 2  # ours and the peer's by turns, so that other load on the machine meets both
 _ARRIVALS = 300.0
@@ -27,8 +27,12 @@ class Answers:
     milliseconds: list[float] = field(default_factory=list)
 
     @property
+    def accepted(self) -> int:
+        return self.statuses[_ACCEPTED]
+
+    @property
     def rate(self) -> float:
-        return self.statuses[_ACCEPTED] / self.seconds if self.seconds else 0.0
+        return self.accepted / self.seconds if self.seconds else 0.0
 
     def print(self, label: str) -> None:
         refused = {status: count for status, count in self.statuses.items() if status != _ACCEPTED}
@@ -46,7 +50,19 @@ class Target:
     port: int
     path: str
 
-    async def load(self, into: Answers, *, connections: int, seconds: float, rate: float) -> None:
+    async def load(
+        self,
+        into: Answers,
+        *,
+        connections: int,
+        seconds: float,
+        rate: float = 0.0,
+        most: int = 1_000_000,
+    ) -> None:
+        """Send for `seconds`, `most` requests at most; as fast as they are answered or at `rate`.
+
+        The client's word on what was answered is added to `into`.
+        """
         async with script(
             "webhook_load",
             port=self.port,
@@ -55,6 +71,7 @@ class Target:
             connections=connections,
             seconds=seconds,
             rate=rate,
+            most=most,
         ) as client:
             found = await client.says(within=seconds + 60)
         into.seconds += found["seconds"]
@@ -72,11 +89,11 @@ async def measure(stage: Stage, *, seconds: float) -> None:
             script("bare_intake", port=bare_port, database=stage.database_url, secret=SECRET)
         )
         await bare.says(within=30)
-        targets = (Target(api_port, _PATH), Target(bare_port, "/"))
+        targets = (Target(api_port, PATH), Target(bare_port, "/"))
         for target in targets:
-            await target.load(Answers(), connections=16, seconds=2, rate=0)  # fills caches
+            await target.load(Answers(), connections=16, seconds=2)  # fills caches
         for connections in _CONNECTIONS:
-            ours, peer = await _by_turns(targets, connections=connections, seconds=seconds, rate=0)
+            ours, peer = await _by_turns(targets, connections=connections, seconds=seconds)
             ours.print(f"zeitwork serve api, {connections} connections")
             peer.print(f"bare aiohttp + one INSERT, {connections} connections")
             figures.ratio("ratio", ours.rate, peer.rate, "≥ 60 %")
@@ -87,7 +104,7 @@ async def measure(stage: Stage, *, seconds: float) -> None:
 
 
 async def _by_turns(
-    targets: tuple[Target, Target], *, connections: int, seconds: float, rate: float
+    targets: tuple[Target, Target], *, connections: int, seconds: float, rate: float = 0.0
 ) -> tuple[Answers, Answers]:
     ours, peer = Answers(), Answers()
     for _ in range(_ROUNDS):

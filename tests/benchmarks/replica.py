@@ -25,7 +25,7 @@ from consumers.outcomes import Done, Outcome
 from consumers.runtime import ConsumerRuntime
 from db.engine import Database
 from db.session import Transaction, UnitOfWork
-from events import nats_url
+from events import drift, nats_url
 from events.builds import BuildStarted
 from events.streams import EVENTS
 from tests.benchmarks import facts
@@ -100,10 +100,12 @@ async def _faststream(options: argparse.Namespace, tally: Tally) -> AsyncIterato
     async def handle(body: dict[str, Any]) -> None:
         tally.note(body["build_id"])
 
+    config = drift.consumer_config(facts.durable(options.durable, options.project))
     for _ in range(options.pullers):
         subscriber = broker.subscriber(
             durable=options.durable,
             stream=JStream(EVENTS.name, declare=False),
+            config=config,
             pull_sub=PullSub(batch_size=options.batch),
             ack_policy=AckPolicy.ACK,
         )

@@ -97,12 +97,22 @@ class Database:
 
 
 async def begin(
-    session: AsyncSession, tenant: str, *, access: Literal["READ ONLY", "READ WRITE"]
-) -> None:
+    session: AsyncSession,
+    tenant: str,
+    *,
+    access: Literal["READ ONLY", "READ WRITE"],
+    first: str | None = None,
+) -> bool:
     """Open the transaction, and say whose rows it may see: an organisation's, or all.
 
-    One round trip does both, and finds out whether a pooled connection still lives: nothing has
-    happened on it yet, so a dead one is replaced without anybody noticing.
+    One round trip does both, and finds out whether a pooled connection still lives: nothing is
+    committed on it yet, so a dead one is replaced without anybody noticing.
+
+    Args:
+        first: a statement without parameters that the same round trip is to carry.
+
+    Returns:
+        False when `first` was given and answered no row.
 
     Raises:
         InvalidInput: `tenant` is no organisation's id.
@@ -110,19 +120,24 @@ async def begin(
     # Either text is safe inside quotes; several statements in one message take no parameters.
     visible = tenant if tenant == ALL_TENANTS else str(ids.to_uuid(ids.Prefix.ORGANISATION, tenant))
     opening = f"BEGIN {access}; SELECT set_config('zeitwork.organisation', '{visible}', true)"
+    if first is not None:
+        # The driver shows the first answer. A BEGIN takes what stands before it in its message
+        # into its transaction (PostgreSQL, "Multiple Statements in a Simple Query").
+        opening = f"{first}; {opening}"
     try:
-        await session.run_sync(_execute, opening)
+        return await session.run_sync(_answered, opening)
     except DBAPIError as error:
         # A given connection is given for a lock that it holds, which a new one would not.
         if not error.connection_invalidated or isinstance(session.bind, AsyncConnection):
             raise
         # The engine now distrusts all connections that are as old: the next one is new.
         await session.rollback()
-        await session.run_sync(_execute, opening)
+        return await session.run_sync(_answered, opening)
 
 
-def _execute(session: Session, statement: str) -> None:
-    session.connection().exec_driver_sql(statement)
+def _answered(session: Session, statements: str) -> bool:
+    answer = session.connection().exec_driver_sql(statements)
+    return not answer.returns_rows or answer.first() is not None
 
 
 @asynccontextmanager

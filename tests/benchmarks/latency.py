@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from events.streams import Durable
 from events.topology import provision
 from tests.benchmarks import facts, figures
 from tests.benchmarks.figures import Spread
@@ -26,6 +29,12 @@ async def measure(stage: Stage, *, seconds: float) -> None:
     figures.line("goal", "p50 < 8 ms, p99 < 30 ms from the commit")
 
 
+async def _settled(stage: Stage, durable: Durable) -> None:
+    async with facts.connected(stage.nats_url) as bus, asyncio.timeout(_READY_SECONDS):
+        while await facts.pending(bus, durable.stream, durable.name):
+            await asyncio.sleep(0.1)
+
+
 async def _times(stage: Stage, kind: str, *, seconds: float) -> tuple[list[float], list[float]]:
     """Milliseconds until the handler, from when each event was due and from when it was stored."""
     project = ids.new(ids.Prefix.PROJECT)
@@ -42,6 +51,7 @@ async def _times(stage: Stage, kind: str, *, seconds: float) -> tuple[list[float
         await replica.says(within=_READY_SECONDS)
         async with script("speaker", rate=_RATE, seconds=seconds, **shared) as speaker:
             said = await speaker.says(within=seconds + _READY_SECONDS)
+        await _settled(stage, durable)
         replica.ask_to_stop()
         entries = await replica.says(within=_READY_SECONDS)
     handled = said.keys() & entries.keys()

@@ -21,9 +21,11 @@ from events.nats_bus import NatsBus
 from producers.relay import Relay
 from tests.benchmarks import facts
 from tests.benchmarks.stage import tell
+from tests.support.relay import waiting
 from zeitwork import ids, logs
 from zeitwork.service import Supervisor
 
+_DRAIN_SECONDS = 20.0
 Say = Callable[[], Awaitable[str]]
 
 
@@ -60,7 +62,11 @@ async def _run(options: argparse.Namespace) -> None:
             return said.headers["ce-subject"]
 
         say = commit if options.kind == "ours" else publish
-        tell(await _at_rate(say, rate=options.rate, seconds=options.seconds))
+        times = await _at_rate(say, rate=options.rate, seconds=options.seconds)
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while await waiting(database):
+                await asyncio.sleep(0.1)
+        tell(times)
     finally:
         await services.stop()
 

@@ -22,7 +22,7 @@ _DRAIN_SECONDS = 300.0
 _POLL_SECONDS = 0.1
 _REPLICAS = (1, 2, 3)
 _PEERS = ((4, 1), (1, 10), (1, 50), (1, 200))  # FastStream's pullers and batch sizes
-_OURS = (4, 8, 16)  # pullers
+_OURS = (4, 16)  # pullers; four is the default
 
 
 @dataclass(frozen=True, slots=True)

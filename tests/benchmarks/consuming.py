@@ -137,5 +137,5 @@ async def by_replicas(stage: Stage, *, events: int) -> None:
         for replicas in _REPLICAS:
             drained = await backlog.drain("ours", replicas=replicas)
             alone = alone or drained
-            figures.line(f"{replicas} replicas", str(drained), drained.note)
+            figures.line(f"replicas: {replicas}", str(drained), drained.note)
             figures.ratio("ratio to one replica", drained.rate, alone.rate, "none set")

@@ -68,6 +68,12 @@ class Connection(asyncio.Protocol):
         self.busy, self._began = True, began
         self._transport.write(self._request())
 
+    def give_up(self) -> None:
+        """Count a request that is still not answered as one that never was."""
+        if self.busy:
+            self._tally.note("not answered", self._began)
+            self.busy = False
+
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -124,10 +130,14 @@ async def _run(options: argparse.Namespace) -> None:
     ]
     began = time.perf_counter()
     if options.rate:
-        await _open_loop(connections, rate=options.rate, seconds=options.seconds)
+        late = await _open_loop(connections, rate=options.rate, seconds=options.seconds)
+        for due in late:
+            tally.note("never sent", due)
     else:
-        await _closed_loop(connections, tally, options)
+        await _closed_loop(connections, options)
     seconds = time.perf_counter() - began
+    for each in connections:
+        each.give_up()
     tell(
         {
             "seconds": seconds,
@@ -137,14 +147,13 @@ async def _run(options: argparse.Namespace) -> None:
     )
 
 
-async def _closed_loop(
-    connections: list[Connection], tally: Tally, options: argparse.Namespace
-) -> None:
+async def _closed_loop(connections: list[Connection], options: argparse.Namespace) -> None:
     end = time.perf_counter() + options.seconds
+    numbers = iter(range(options.most))
 
     def again(connection: Connection) -> None:
         now = time.perf_counter()
-        if now < end and len(tally.milliseconds) < options.most:
+        if now < end and next(numbers, None) is not None:
             connection.send(now)
 
     for connection in connections:
@@ -155,7 +164,8 @@ async def _closed_loop(
         await asyncio.sleep(0.01)
 
 
-async def _open_loop(connections: list[Connection], *, rate: float, seconds: float) -> None:
+async def _open_loop(connections: list[Connection], *, rate: float, seconds: float) -> deque[float]:
+    """Send at `rate`; when those were due that no connection was ever free for."""
     free, late = deque(connections), deque[float]()
 
     def idle(connection: Connection) -> None:
@@ -177,6 +187,7 @@ async def _open_loop(connections: list[Connection], *, rate: float, seconds: flo
     deadline = time.perf_counter() + _DRAIN_SECONDS
     while len(free) < len(connections) and time.perf_counter() < deadline:
         await asyncio.sleep(0.01)
+    return late
 
 
 if __name__ == "__main__":

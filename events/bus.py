@@ -100,12 +100,21 @@ def addressed(message: Message) -> tuple[streams.Stream, Message]:
         stream = streams.holding(message.subject)
     except LookupError as error:
         raise InvalidInput(f"{error}; add one to events/streams.py") from error
-    headers = {
+    message = _unsteered(message)
+    names, values = message.headers.keys(), message.headers.values()
+    size = len(message.data) + 4 * len(names) + sum(map(len, names)) + sum(map(len, values))
+    if size + _RESERVED_BYTES > stream.max_msg_size:
+        raise BodyTooLarge(f"a message of {size} bytes is more than {stream.name} takes")
+    return stream, message
+
+
+def _unsteered(message: Message) -> Message:
+    # The relay asks for every event: most have nothing to drop and are not copied.
+    if "nats-" not in " ".join(message.headers).lower():
+        return message
+    kept = {
         name: value
         for name, value in message.headers.items()
         if not name.lower().startswith("nats-")
     }
-    size = len(message.data) + sum(len(name) + len(value) + 4 for name, value in headers.items())
-    if size + _RESERVED_BYTES > stream.max_msg_size:
-        raise BodyTooLarge(f"a message of {size} bytes is more than {stream.name} takes")
-    return stream, replace(message, headers=headers)
+    return replace(message, headers=kept)

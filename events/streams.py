@@ -157,6 +157,9 @@ ADVISORIES: Final = Stream(
     max_bytes=64 * _MIB,
 )
 STREAMS: Final[Sequence[Stream]] = (EVENTS, JOBS, DLQ, DEFERRALS, LOGS, ADVISORIES)
+_PREFIXES: Final = [
+    (tuple(pattern.removesuffix(">") for pattern in stream.subjects), stream) for stream in STREAMS
+]
 EMITTED: Final[Sequence[Stream]] = (EVENTS, JOBS)  # where what transactions emit goes
 
 
@@ -166,8 +169,8 @@ def holding(subject: str) -> Stream:
     Raises:
         LookupError: no stream takes it.
     """
-    for stream in STREAMS:
-        if subject.startswith(tuple(pattern.removesuffix(">") for pattern in stream.subjects)):
+    for prefixes, stream in _PREFIXES:
+        if subject.startswith(prefixes):
             return stream
     raise LookupError(f"no stream takes the subject {subject}")
 

@@ -30,7 +30,7 @@ EXPECTED = {
     },
     Exit.UNAVAILABLE: {
         "Unavailable", "BrokerUnavailable", "DatabaseUnavailable", "CacheUnavailable",
-        "HostUnsupported", "ArtifactCorrupt",
+        "HostUnsupported", "ArtifactCorrupt", "OutboxFull",
     },
     Exit.TIMED_OUT: {"TimedOut"},
     Exit.UNEXPECTED: {"ProgramFailed", "MethodNotAllowed"},

@@ -1,6 +1,6 @@
 # Zeitwork: `make` prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs lock bench clean
+.PHONY: help run test check format docs lock bench bench-all bench-events clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes 
 	|| $(BIN)/python -m pip install --quiet --require-hashes -r $(1)
 
 help: ## print this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 run: $(VENV)/.runtime ## start everything, deploy the example, print its URL; Ctrl-C stops it
 	@$(BIN)/zeitwork up --example $(ARGS)
@@ -34,6 +34,11 @@ docs: $(VENV)/.runtime ## write the reference of events from their classes (docs
 bench: $(VENV)/.dev ## measure push to live URL, start and memory; prints figures, asserts nothing
 	$(BIN)/python -m tests.benchmarks.first_run
 	$(BIN)/python -m tests.benchmarks.push_to_live $(ARGS)
+
+bench-events: $(VENV)/.dev ## measure the event backbone, each figure beside a peer; asserts nothing
+	$(BIN)/python -m tests.benchmarks.events $(ARGS)
+
+bench-all: bench bench-events ## both of them
 
 lock: $(VENV)/.dev ## renew the lock files after a change of pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml --group build -o requirements/runtime.lock

@@ -33,7 +33,7 @@ from zeitwork.service import Service, Supervisor
 async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     """Run until a signal; the exit code."""
     bus = NatsBus(settings.nats_url, name="consumers")
-    database = Database(settings.database_url, application="consumers", pool_size=10)
+    database = Database(settings.database_url, application="consumers", pool_size=20)
     work = UnitOfWork(database, wake=lambda: bus.signal(subjects.WAKE_OUTBOX))
     cache = RedisCache(settings.cache_url)
     pipeline = _pipeline(settings)

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from consumers.outcomes import Done, Later, Outcome
-from db import inbox
-from db.session import Transaction, UnitOfWork
+from db.session import Take, Transaction, UnitOfWork
 from events.envelope import Envelope
 from events.event import Event
 
@@ -24,8 +23,8 @@ def once(
     """
 
     async def handle(envelope: Envelope) -> Outcome:
-        async with work.transaction() as tx:
-            if not await inbox.first_time(tx.session, consumer, envelope.id):
+        async with work.transaction(take=Take(consumer, envelope.id)) as tx:
+            if not tx.first_time:
                 return Done()
             # The registry binds each handler to the type it takes.
             outcome = await handler(tx, envelope.data)  # type: ignore[arg-type]

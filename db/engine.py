@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 from pydantic import SecretStr
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
 
 from zeitwork import ids, metrics
 from zeitwork.errors import DatabaseUnavailable, InvalidInput, InvalidSettings, ZeitworkError
@@ -39,22 +41,19 @@ class Database:
 
     name = "database"
 
-    def __init__(
-        self, url: SecretStr, *, application: str, pool_size: int = 5, overflow: int = 10
-    ) -> None:
+    def __init__(self, url: SecretStr, *, application: str, pool_size: int = 15) -> None:
         """Connect lazily.
 
         Args:
             application: shown in `pg_stat_activity`.
-            pool_size: connections kept; `overflow` more may open under load.
+            pool_size: connections at most; one that was opened is kept, because opening costs
+                more than a transaction does.
 
         Raises:
             InvalidSettings: the URL cannot be parsed.
         """
         self.application = application
-        self.engine = _create_engine(
-            url, application=application, pool_size=pool_size, overflow=overflow
-        )
+        self.engine = _create_engine(url, application=application, pool_size=pool_size)
 
     async def start(self) -> None:
         await self.probe()
@@ -93,21 +92,52 @@ class Database:
             DatabaseUnavailable: no connection, or the statement took too long.
         """
         async with translated(), AsyncSession(self.engine, expire_on_commit=False) as session:
-            await session.execute(text("SET TRANSACTION READ ONLY"))
-            await set_tenant(session, tenant)
+            await begin(session, tenant, access="READ ONLY")
             yield session
 
 
-async def set_tenant(session: AsyncSession, tenant: str) -> None:
-    """The one place that says whose rows a transaction may see: an organisation id, or all.
+async def begin(
+    session: AsyncSession,
+    tenant: str,
+    *,
+    access: Literal["READ ONLY", "READ WRITE"],
+    first: str | None = None,
+) -> bool:
+    """Open the transaction, and say whose rows it may see: an organisation's, or all.
+
+    One round trip does both, and finds out whether a pooled connection still lives: nothing is
+    committed on it yet, so a dead one is replaced without anybody noticing.
+
+    Args:
+        first: a statement without parameters that the same round trip is to carry.
+
+    Returns:
+        False when `first` was given and answered no row.
 
     Raises:
-        InvalidInput: neither.
+        InvalidInput: `tenant` is no organisation's id.
     """
+    # Either text is safe inside quotes; several statements in one message take no parameters.
     visible = tenant if tenant == ALL_TENANTS else str(ids.to_uuid(ids.Prefix.ORGANISATION, tenant))
-    await session.execute(
-        text("SELECT set_config('zeitwork.organisation', :visible, true)"), {"visible": visible}
-    )
+    opening = f"BEGIN {access}; SELECT set_config('zeitwork.organisation', '{visible}', true)"
+    if first is not None:
+        # The driver shows the first answer. A BEGIN takes what stands before it in its message
+        # into its transaction (PostgreSQL, "Multiple Statements in a Simple Query").
+        opening = f"{first}; {opening}"
+    try:
+        return await session.run_sync(_answered, opening)
+    except DBAPIError as error:
+        # A given connection is given for a lock that it holds, which a new one would not.
+        if not error.connection_invalidated or isinstance(session.bind, AsyncConnection):
+            raise
+        # The engine now distrusts all connections that are as old: the next one is new.
+        await session.rollback()
+        return await session.run_sync(_answered, opening)
+
+
+def _answered(session: Session, statements: str) -> bool:
+    answer = session.connection().exec_driver_sql(statements)
+    return not answer.returns_rows or answer.first() is not None
 
 
 @asynccontextmanager
@@ -150,16 +180,16 @@ def driver_url(url: SecretStr) -> str:
     return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
-def _create_engine(
-    url: SecretStr, *, application: str, pool_size: int, overflow: int
-) -> AsyncEngine:
+def _create_engine(url: SecretStr, *, application: str, pool_size: int) -> AsyncEngine:
     engine = create_async_engine(
         driver_url(url),
         pool_size=pool_size,
-        max_overflow=overflow,
+        max_overflow=0,
         pool_timeout=_POOL_WAIT_SECONDS,
-        pool_pre_ping=True,
         pool_recycle=1800,
+        pool_use_lifo=True,
+        # The driver opens no transaction by itself, which would take a round trip: `begin` does.
+        isolation_level="AUTOCOMMIT",
         hide_parameters=True,
         connect_args={
             "connect_timeout": _CONNECT_SECONDS,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models.dead_letters import DeadLetter
@@ -39,24 +40,48 @@ class Backlog:
     oldest: datetime
 
 
+# The order of the array becomes the order of the ids; one statement is one round trip.
+_APPEND = text("""
+    WITH said AS (
+        SELECT * FROM ROWS FROM (
+            json_to_recordset(CAST(:rows AS json)) AS (
+                event_id uuid, created_at timestamptz, type text, schema_version integer,
+                aggregate_id text, aggregate_version bigint, organisation_id uuid,
+                project_id uuid, correlation_id text, causation_id text, actor text,
+                subject text, headers jsonb, payload text, stream text
+            )
+        ) WITH ORDINALITY
+    ), logged AS (
+        INSERT INTO event_log (
+            event_id, created_at, type, schema_version, aggregate_id, aggregate_version,
+            organisation_id, project_id, correlation_id, causation_id, actor, subject, headers,
+            payload
+        )
+        SELECT event_id, created_at, type, schema_version, aggregate_id, aggregate_version,
+            organisation_id, project_id, correlation_id, causation_id, actor, subject, headers,
+            convert_to(payload, 'UTF8')
+        FROM said ORDER BY ordinality
+        RETURNING id, created_at, event_id
+    )
+    INSERT INTO outbox (stream, event_log_id, created_at)
+    SELECT said.stream, logged.id, logged.created_at FROM logged JOIN said USING (event_id)
+""")
+
+
 async def append(session: AsyncSession, emitted: Sequence[tuple[Envelope, str]]) -> None:
     """Write events to `event_log` and `outbox`.
 
     Aggregates are updated before this runs, so that their row locks put the ids of one
     aggregate's events into the order of their commits.
+
+    Raises:
+        InvalidInput: an id in an envelope is none.
     """
     if not emitted:
         return
+    await session.flush()
     rows = [_row(envelope, subject) for envelope, subject in emitted]
-    stored = await session.execute(
-        insert(EventLog).returning(EventLog.id, EventLog.created_at, sort_by_parameter_order=True),
-        rows,
-    )
-    waiting = [
-        {"stream": streams.holding(row["subject"]).name, "event_log_id": id_, "created_at": at}
-        for row, (id_, at) in zip(rows, stored, strict=True)
-    ]
-    await session.execute(insert(Outbox), waiting)
+    await session.execute(_APPEND, {"rows": json.dumps(rows)})
 
 
 # A claim deletes its rows, so it has no cursor and cannot step over a late commit. They are chosen
@@ -128,18 +153,23 @@ async def backlog(session: AsyncSession) -> Mapping[str, Backlog]:
 
 def _row(envelope: Envelope, subject: str) -> dict[str, Any]:
     return {
-        "event_id": envelope.id,
-        "created_at": envelope.time,
+        "event_id": _uuid(ids.Prefix.EVENT, envelope.id),
+        "created_at": envelope.time.isoformat(),
         "type": envelope.type,
         "schema_version": envelope.version,
         "aggregate_id": envelope.subject,
         "aggregate_version": envelope.aggregate_version,
-        "organisation_id": envelope.organisation_id,
-        "project_id": envelope.project_id,
+        "organisation_id": _uuid(ids.Prefix.ORGANISATION, envelope.organisation_id),
+        "project_id": _uuid(ids.Prefix.PROJECT, envelope.project_id),
         "correlation_id": envelope.correlation_id,
         "causation_id": envelope.causation_id,
         "actor": envelope.actor,
         "subject": subject,
         "headers": envelope.headers(),
-        "payload": envelope.data.encode(),
+        "payload": envelope.data.encode().decode(),
+        "stream": streams.holding(subject).name,
     }
+
+
+def _uuid(prefix: ids.Prefix, id_: str | None) -> str | None:
+    return None if id_ is None else str(ids.to_uuid(prefix, id_))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
-from db import outbox
-from db.engine import ALL_TENANTS, Database, set_tenant, translated
+from db import inbox, outbox
+from db.engine import ALL_TENANTS, Database, begin, translated
 from events import subjects
 from events.bus import Message, addressed
 from events.envelope import Envelope, wrap
@@ -29,11 +30,24 @@ class Stale(Conflict):
     retryable = True
 
 
-class Transaction:
-    """A unit of work: a session, and the events that its commit makes known."""
+@dataclass(frozen=True, slots=True)
+class Take:
+    """An event that a consumer takes with the transaction; see `inbox.first_time`."""
 
-    def __init__(self, session: AsyncSession, source: str) -> None:
+    consumer: str
+    event_id: str
+
+
+class Transaction:
+    """A unit of work: a session, and the events that its commit makes known.
+
+    Attributes:
+        first_time: False when it was to take an event that the consumer has taken before.
+    """
+
+    def __init__(self, session: AsyncSession, source: str, *, first_time: bool = True) -> None:
         self.session = session
+        self.first_time = first_time
         self.emitted: list[tuple[Envelope, str]] = []
         self.discarded = False
         self.committed = False
@@ -95,12 +109,17 @@ class UnitOfWork:
 
     @asynccontextmanager
     async def transaction(
-        self, *, tenant: str = ALL_TENANTS, connection: AsyncConnection | None = None
+        self,
+        *,
+        tenant: str = ALL_TENANTS,
+        connection: AsyncConnection | None = None,
+        take: Take | None = None,
     ) -> AsyncIterator[Transaction]:
         """Commit at the end of the block; roll back on an error or `discard`.
 
         Args:
             connection: to run on, for one that holds a lock; any of the pool by default.
+            take: an event to note in the inbox; `Transaction.first_time` tells how it went.
 
         Raises:
             DatabaseUnavailable: the outcome is unknown if it happens at the commit. Also when the
@@ -117,8 +136,9 @@ class UnitOfWork:
             _rules(),
             AsyncSession(connection or self.database.engine, expire_on_commit=False) as session,
         ):
-            await set_tenant(session, tenant)
-            work = Transaction(session, source)
+            first = None if take is None else inbox.taking(take.consumer, take.event_id)
+            first_time = await begin(session, tenant, access="READ WRITE", first=first)
+            work = Transaction(session, source, first_time=first_time)
             yield work
             await self._end(work)
         if work.committed and work.emitted:

@@ -31,7 +31,7 @@ _RETRY_SECONDS = 1.0
 async def run(settings: Settings) -> int:
     """Run until a signal; the exit code. Broker and database may be away the whole time."""
     bus = NatsBus(settings.nats_url, name="proxy")
-    database = Database(settings.database_url, application="proxy", pool_size=1, overflow=1)
+    database = Database(settings.database_url, application="proxy", pool_size=2)
     cache = RedisCache(settings.cache_url)
     limits = Limits()
     upstreams = Upstreams(limits)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, text
@@ -13,7 +15,7 @@ from db.engine import Database
 from db.models import Project
 from db.models.outbox import EventLog, Inbox, Outbox
 from db.queries.projects import environment_lock
-from db.session import Transaction, UnitOfWork
+from db.session import Take, Transaction, UnitOfWork
 from events.builds import BuildRequested
 from events.bus import Message
 from events.event import MAX_EVENT_BYTES
@@ -252,6 +254,53 @@ async def test_of_concurrent_deliveries_one_takes_effect(work: UnitOfWork) -> No
     answers = await asyncio.gather(*(handle(f"c{number % 2}") for number in range(10)))
     assert sum(answers) == 2  # once for each consumer
     assert len(await events_of(work.database)) == 2
+
+
+@pytest.mark.parametrize("ending", ["commit", "discard", "failure"])
+async def test_an_event_taken_with_the_begin_stays_taken_only_if_the_transaction_commits(
+    work: UnitOfWork, ending: str
+) -> None:
+    take = Take("c", ids.new(ids.Prefix.EVENT))
+
+    async def handle() -> bool:
+        async with work.transaction(take=take) as tx:
+            if ending == "discard":
+                tx.discard()
+            if ending == "failure":
+                raise Boom
+            return tx.first_time
+
+    first, second = [await _outcome(handle()) for _ in range(2)]
+    expected = {"commit": (True, False), "discard": (True, True), "failure": ("Boom", "Boom")}
+    assert (first, second) == expected[ending]
+    async with work.transaction(take=take) as tx:
+        assert tx.first_time is (ending != "commit")
+
+
+async def test_of_concurrent_takers_one_is_the_first(work: UnitOfWork) -> None:
+    take = Take("c", ids.new(ids.Prefix.EVENT))
+
+    async def handle() -> bool:
+        async with work.transaction(take=take) as tx:
+            return tx.first_time
+
+    assert sum(await asyncio.gather(*(handle() for _ in range(10)))) == 1
+
+
+@pytest.mark.parametrize("consumer", ["", "a b", "c'); DROP TABLE inbox; --", "x" * 65])
+async def test_a_consumer_that_is_no_durables_name_takes_nothing(
+    work: UnitOfWork, consumer: str
+) -> None:
+    with pytest.raises(ValueError, match="no durable's name"):
+        async with work.transaction(take=Take(consumer, ids.new(ids.Prefix.EVENT))):
+            raise AssertionError("let in")
+
+
+async def _outcome(handling: Coroutine[Any, Any, bool]) -> bool | str:
+    try:
+        return await handling
+    except Boom as error:
+        return type(error).__name__
 
 
 async def test_a_delivery_that_failed_leaves_the_event_to_the_one_that_waited(

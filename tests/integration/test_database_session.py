@@ -29,7 +29,7 @@ async def site(work: UnitOfWork) -> Site:
 @pytest.fixture
 async def narrow(migrated_url: str) -> AsyncIterator[Database]:
     """A pool of one connection."""
-    database = Database(SecretStr(migrated_url), application="narrow", pool_size=1, overflow=0)
+    database = Database(SecretStr(migrated_url), application="narrow", pool_size=1)
     yield database
     await database.stop()
 
@@ -129,6 +129,39 @@ async def test_a_connection_that_is_cut_means_unavailable_and_the_pool_recovers(
         await lose_connection()
     assert await events_of(work.database) == []
     assert await work.database.ready() is None
+
+
+async def test_pooled_connections_that_died_meanwhile_are_replaced_unnoticed(
+    work: UnitOfWork, migrated_url: str
+) -> None:
+    """PostgreSQL was restarted: every connection that the pool keeps is dead."""
+    both = asyncio.Barrier(2)
+
+    async def use() -> None:
+        async with work.transaction():
+            await both.wait()
+
+    await asyncio.gather(use(), use())
+    execute(
+        migrated_url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    await asyncio.gather(use(), use())
+    async with work.database.read() as session:
+        assert (await session.execute(text("SHOW transaction_read_only"))).scalar_one() == "on"
+
+
+async def test_a_connection_that_was_given_for_its_lock_is_never_replaced(
+    work: UnitOfWork, migrated_url: str
+) -> None:
+    async with work.database.engine.connect() as connection:
+        async with work.transaction(connection=connection) as tx:
+            pid = (await tx.session.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        execute(migrated_url, f"SELECT pg_terminate_backend({pid})")
+        with pytest.raises(DatabaseUnavailable):
+            async with work.transaction(connection=connection):
+                raise AssertionError("begun on another connection, which holds no lock")
 
 
 async def test_an_exhausted_pool_and_an_absent_server_mean_unavailable(narrow: Database) -> None:

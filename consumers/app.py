@@ -16,10 +16,10 @@ from consumers.registry import GROUPS, bindings
 from consumers.runtime import ConsumerRuntime
 from consumers.scheduling.handler import PlacementReconciler
 from consumers.wiring import Wiring
+from db import wake
 from db.engine import Database
 from db.leased import LeasedLoop
 from db.session import UnitOfWork
-from events import subjects
 from events.nats_bus import NatsBus
 from zeitwork import ids
 from zeitwork.blobs import DiskBlobStore
@@ -34,7 +34,7 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     """Run until a signal; the exit code."""
     bus = NatsBus(settings.nats_url, name="consumers")
     database = Database(settings.database_url, application="consumers", pool_size=20)
-    work = UnitOfWork(database, wake=lambda: bus.signal(subjects.WAKE_OUTBOX))
+    work = UnitOfWork(database, wake=wake.through(bus))
     cache = RedisCache(settings.cache_url)
     pipeline = _pipeline(settings)
     builder = Builder(work=work, bus=bus, pipeline=pipeline)

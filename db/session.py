@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from db import inbox, outbox
 from db.engine import ALL_TENANTS, Database, begin, translated
+from db.wake import Wake
 from events import subjects
 from events.bus import Message, addressed
 from events.envelope import Envelope, wrap
@@ -20,7 +21,6 @@ from zeitwork import logs
 from zeitwork.errors import Conflict, DatabaseUnavailable, ZeitworkError
 
 _log = logs.get(__name__)
-Wake = Callable[[], Awaitable[None]]
 
 
 class Stale(Conflict):
@@ -49,6 +49,7 @@ class Transaction:
         self.session = session
         self.first_time = first_time
         self.emitted: list[tuple[Envelope, str]] = []
+        self.streams: set[str] = set()
         self.discarded = False
         self.committed = False
         self._source = source
@@ -78,8 +79,9 @@ class Transaction:
             project_id=project_id,
         )
         subject_name = subjects.of(envelope, job_class=job_class)
-        addressed(Message.of(envelope, subject_name))
+        stream, _ = addressed(Message.of(envelope, subject_name))
         self.emitted.append((envelope, subject_name))
+        self.streams.add(stream.name)
         return envelope
 
     def discard(self) -> None:
@@ -143,7 +145,7 @@ class UnitOfWork:
             await self._end(work)
         if work.committed and work.emitted:
             self.events_committed += len(work.emitted)
-            await self._wake_relay()
+            await self._wake_relay(work.streams)
 
     async def _end(self, tx: Transaction) -> None:
         """What happens when the block has come to its end."""
@@ -152,11 +154,11 @@ class UnitOfWork:
         else:
             await tx.commit()
 
-    async def _wake_relay(self) -> None:
+    async def _wake_relay(self, streams: Collection[str]) -> None:
         if self._wake is None:
             return
         try:
-            await self._wake()
+            await self._wake(streams)
         except ZeitworkError as error:
             # The relay polls as well; a lost wake-up costs a quarter of a second.
             _log.debug("relay not woken", code=error.code)

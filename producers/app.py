@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from db import wake
 from db.engine import Database
 from db.leased import LeasedLoop
 from db.session import UnitOfWork
-from events import durability, subjects
+from events import durability
 from events.guard import Guard
 from events.nats_bus import NatsBus
 from producers.api import middleware
@@ -81,7 +82,7 @@ async def run(settings: Settings) -> int:
     _require_secrets(settings)
     bus = NatsBus(settings.nats_url, name="api")
     database = Database(settings.database_url, application="api")
-    work = UnitOfWork(database, wake=lambda: bus.signal(subjects.WAKE_OUTBOX))
+    work = UnitOfWork(database, wake=wake.through(bus))
     queues = QueueMeter(bus)
     gauge = OutboxGauge(
         work,

@@ -10,6 +10,7 @@ import asyncio
 
 from typing_extensions import override
 
+from db import wake
 from db.session import UnitOfWork
 from events import streams, subjects
 from events.bus import Bus
@@ -25,7 +26,7 @@ _PAUSE_SECONDS = 1.0
 class Relay(Worker):
     """A lane for each stream, so that one that refuses does not hold up the others.
 
-    Woken by `zw.wake.outbox` after each commit; the lanes poll besides.
+    Woken after each commit that emitted, the lanes of its streams only; all poll besides.
     """
 
     name = "relay"
@@ -46,9 +47,11 @@ class Relay(Worker):
         while True:
             try:
                 async with self._bus.listen(subjects.WAKE_OUTBOX) as signals:
-                    async for _ in signals:
+                    async for signal in signals:
+                        streams = wake.named(signal.data)
                         for lane in self._lanes:
-                            lane.wake()
+                            if lane.stream in streams:
+                                lane.wake()
             except ZeitworkError as error:
                 _log.debug("relay cannot be woken", code=error.code)  # it polls meanwhile
             await clock.sleep(clock.jitter(_PAUSE_SECONDS))

@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 import uvloop
 from pydantic import SecretStr
 
+from db import wake
 from db.engine import Database
 from db.session import UnitOfWork
-from events import subjects
 from events.nats_bus import NatsBus
 from producers.relay import Relay
 from tests.benchmarks import facts
@@ -45,7 +45,7 @@ def main() -> None:
 async def _run(options: argparse.Namespace) -> None:
     bus = NatsBus(options.nats, name="bench")
     database = Database(SecretStr(options.database), application="bench")
-    work = UnitOfWork(database, wake=lambda: bus.signal(subjects.WAKE_OUTBOX))
+    work = UnitOfWork(database, wake=wake.through(bus))
     services = Supervisor([database, bus, Relay(bus, work)])
     try:
         await services.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 import pytest
@@ -128,7 +128,8 @@ async def test_nothing_wakes_the_relay_before_the_commit_or_without_events(
 ) -> None:
     seen: list[tuple[int, int]] = []
 
-    async def wake() -> None:
+    async def wake(streams: Collection[str]) -> None:
+        assert streams == {"ZW_EVENTS"}
         seen.append(await stored(database))
         raise BrokerUnavailable("nobody hears it")  # the relay polls as well
 

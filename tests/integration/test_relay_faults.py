@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from cli.embedded.nats import NatsServer
+from db import wake
 from db.engine import Database
 from db.session import UnitOfWork
-from events import streams, subjects
+from events import streams
 from events.bus import Message
 from events.nats_bus import NatsBus
 from events.topology import provision_url
@@ -115,7 +116,7 @@ async def test_a_batch_that_nats_did_not_confirm_goes_again(
 
 
 async def test_a_second_relay_stands_by_and_takes_over(nats: NatsBus, database: Database) -> None:
-    work = UnitOfWork(database, wake=lambda: nats.signal(subjects.WAKE_OUTBOX))
+    work = UnitOfWork(database, wake=wake.through(nats))
     project = Project(work, nats)
     first, second = Recorder(nats), Recorder(nats)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from db import wake
 from db.engine import Database
 from db.session import UnitOfWork
-from events import subjects
 from events.nats_bus import NatsBus
 from events.topology import provision_url
 from tests.support.api_process import ApiProcess, api_process
@@ -53,7 +53,7 @@ class Replicas:
 async def test_the_standby_goes_on_where_the_killed_relay_was(
     nats: NatsBus, own_url: str, database: Database, migrated_url: str, tmp_path: Path
 ) -> None:
-    work = UnitOfWork(database, wake=lambda: nats.signal(subjects.WAKE_OUTBOX))
+    work = UnitOfWork(database, wake=wake.through(nats))
     project = Project(work, nats)
     said = dict.fromkeys(range(AGGREGATES), 0)
     over = asyncio.Event()

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 import pytest
@@ -285,7 +285,7 @@ async def test_a_delivery_and_its_event_are_stored_together_or_not_at_all(
 async def test_a_delivery_is_stored_while_the_broker_is_away(
     work: UnitOfWork, bus: MemoryBus, database: Database, tmp_path: Path, traces: None
 ) -> None:
-    async def wake() -> None:
+    async def wake(_streams: Collection[str]) -> None:
         raise BrokerUnavailable("NATS did not confirm")
 
     deps = dependencies(UnitOfWork(database, wake=wake), bus, tmp_path)

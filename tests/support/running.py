@@ -13,12 +13,12 @@ from consumers.outcomes import Done, Outcome
 from consumers.registry import bindings
 from consumers.runtime import ConsumerRuntime
 from consumers.wiring import Wiring
+from db import wake
 from db.models import Instance, Operation
 from db.models.base import Base
 from db.queries.github import delivery_insert
 from db.queries.operations import operation_create
 from db.session import UnitOfWork
-from events import subjects
 from events.bus import Bus
 from events.envelope import Envelope
 from events.nats_bus import NatsBus
@@ -126,7 +126,7 @@ async def backbone(
     url: str, work: UnitOfWork, groups: Sequence[str] = ("operations",), **changes: Any
 ) -> AsyncIterator[Backbone]:
     bus = NatsBus(url, name="test")
-    waking = UnitOfWork(work.database, wake=lambda: bus.signal(subjects.WAKE_OUTBOX))
+    waking = UnitOfWork(work.database, wake=wake.through(bus))
     wired = wiring(waking, bus, **changes)
     runtime = ConsumerRuntime(url, bindings(wired, groups), graceful_seconds=1.0)
     relay = Relay(bus, waking)

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.models.outbox import Inbox
 from zeitwork import ids
 
-_CONSUMER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# A durable; for a replay, with its operation.
+_CONSUMER = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)?")
 # Text, not the table's insert(): every event passes here, and building that costs more than this.
 _TAKE = "INSERT INTO inbox (consumer, event_id) VALUES {} ON CONFLICT DO NOTHING RETURNING true"
 _TAKE_NOW = text(_TAKE.format("(:consumer, :event)"))

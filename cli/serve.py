@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from zeitwork import config, logs, tracing
+from zeitwork import config, failpoints, logs, tracing
 from zeitwork.config import Settings
 from zeitwork.errors import InvalidInput
 
@@ -59,5 +59,6 @@ async def node() -> int:
 def _prepare(service: str) -> Settings:
     settings = config.load()
     logs.configure(service=service, level=settings.log_level, fmt=settings.log_format)
+    failpoints.arm(failpoints.parse(settings.failpoint) if settings.failpoint else None)
     tracing.configure(service=service, endpoint=config.environment("OTEL_EXPORTER_OTLP_ENDPOINT"))
     return settings

@@ -10,6 +10,8 @@ from db import inbox
 from db.session import Transaction, UnitOfWork
 from events.envelope import Envelope
 from events.event import Event
+from zeitwork import failpoints
+from zeitwork.failpoints import Failpoint
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
 FactHandler = Callable[[Transaction, AnyEvent], Awaitable[Outcome]]
@@ -24,6 +26,7 @@ def once(
     """
 
     async def handle(envelope: Envelope) -> Outcome:
+        failpoints.reach(Failpoint.HANDLER_ENTERED)
         async with work.transaction() as tx:
             if not await inbox.first_time(tx.session, consumer, envelope.id):
                 return Done()
@@ -31,6 +34,8 @@ def once(
             outcome = await handler(tx, envelope.data)  # type: ignore[arg-type]
             if isinstance(outcome, Later):
                 tx.discard()
-            return outcome
+            failpoints.reach(Failpoint.HANDLER_APPLIED)
+        failpoints.reach(Failpoint.HANDLER_COMMITTED)
+        return outcome
 
     return handle

@@ -13,8 +13,9 @@ from db import advisory, outbox
 from db.session import UnitOfWork
 from events import subjects
 from events.bus import Bus
-from zeitwork import clock, logs, metrics
+from zeitwork import clock, failpoints, logs, metrics
 from zeitwork.errors import ZeitworkError
+from zeitwork.failpoints import Failpoint
 from zeitwork.service import Worker, cancel, spawn
 
 _log = logs.get(__name__)
@@ -74,7 +75,9 @@ class Relay(Worker):
         async with self._work.transaction() as tx:
             messages = await outbox.claim(tx.session, _BATCH)
             if messages:
+                failpoints.reach(Failpoint.RELAY_CLAIMED)
                 await self._bus.publish(messages)
+                failpoints.reach(Failpoint.RELAY_PUBLISHED)
         metrics.OUTBOX_PUBLISHED.inc(len(messages))
         return len(messages)
 

@@ -161,7 +161,7 @@ def _print(found: dict[str, Any]) -> None:
             "By": found["actor"],
             "URL": found["url"],
             "Created": output.age(found["created_at"]),
-            "Timeline": f"zeitwork events list --correlation {found['correlation_id']}",
+            "Timeline": f"zeitwork events timeline {found['id']}",
         }
     )
     output.out.print()

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.text import Text
 
-from cli import output, topology
+from cli import output, rebuild, topology
 from cli.client import connect
+from cli.event_lines import event_line
 from cli.exits import Exit
 from cli.options import Options
+from cli.rebuild import refill
+from cli.replay import replay
+from cli.timeline import timeline
 from zeitwork.errors import Unavailable
 
-app = App(name="events", help="Events: list, tail; streams and durables.")
+app = App(name="events", help="Events: list, tail, replay, timeline; streams and durables.")
+app.command(rebuild.app)
+app.command(refill)
+app.command(replay)
+app.command(timeline)
 app.command(topology.app)
 
 
@@ -35,7 +42,7 @@ async def list_(
         output.emit_json(found["items"])
     else:
         for event in found["items"]:
-            _print(event)
+            output.out.print(event_line(event))
     return Exit.OK
 
 
@@ -48,22 +55,5 @@ async def tail(*, options: Options = Options()) -> int:  # noqa: B008 - frozen
             if options.json:
                 output.emit_json(event.data)
             else:
-                _print(event.data)
+                output.out.print(event_line(event.data))
     raise Unavailable("The API ended the stream. Is it being restarted?")
-
-
-def _print(event: dict[str, Any]) -> None:
-    facts = " ".join(
-        f"{name}={value}"
-        for name, value in event["data"].items()
-        if value is not None and not isinstance(value, dict | list) and value != event["subject"]
-    )
-    output.out.print(
-        Text.assemble(
-            (event["time"][11:23], "dim"),
-            " ",
-            (f"{event['type']:<24}", "bold"),
-            f" {event['subject']} ",
-            output.text(facts),
-        )
-    )

@@ -7,11 +7,14 @@ from uuid import UUID
 
 from consumers.builds.handler import Builder
 from consumers.builds.pipeline import Pipeline
+from consumers.builds.reconciler import BuildReconciler
 from consumers.deployments.reconciler import DeploymentReconciler
 from consumers.nodes.heartbeats import HeartbeatListener, NodeReconciler
-from consumers.registry import GROUPS, Wiring, bindings
+from consumers.operations.reconciler import OperationReconciler
+from consumers.registry import GROUPS, bindings
 from consumers.runtime import ConsumerRuntime
 from consumers.scheduling.handler import PlacementReconciler
+from consumers.wiring import Wiring
 from db.engine import Database
 from db.leased import LeasedLoop
 from db.session import UnitOfWork
@@ -36,6 +39,7 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     builder = Builder(work=work, bus=bus, pipeline=pipeline)
     wiring = Wiring(
         work=work,
+        bus=bus,
         builder=builder,
         build_slots=settings.consumers.build_slots,
         drain_seconds=settings.drain_seconds,
@@ -67,6 +71,9 @@ def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str]) -> list[Ser
     """Heartbeats and reconcilers; each round runs in one process at a time, by lease."""
     holder: UUID = ids.new_uuid()
     watchers: list[Service] = []
+    if "builds" in groups:
+        builds = BuildReconciler(bus, work)
+        watchers.append(LeasedLoop("builds", builds.round, work=work, holder=holder, interval=10))
     if "instances" in groups:
         nodes = NodeReconciler(bus, work)
         watchers.append(HeartbeatListener(bus, work))
@@ -75,6 +82,11 @@ def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str]) -> list[Ser
         overdue = DeploymentReconciler(work)
         watchers.append(
             LeasedLoop("deployments", overdue.round, work=work, holder=holder, interval=10)
+        )
+    if "operations" in groups:
+        asked = OperationReconciler(work)
+        watchers.append(
+            LeasedLoop("operations", asked.round, work=work, holder=holder, interval=10)
         )
     if "scheduling" in groups:
         pending = PlacementReconciler(work)

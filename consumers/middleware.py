@@ -76,7 +76,7 @@ def judge(error: Exception, *, attempt: int, durable: Durable) -> Verdict:
         return Later(_UPGRADE_SECONDS, error.message)
     hopeless = isinstance(error, ZeitworkError) and not error.retryable
     if not durable.endless and (hopeless or attempt >= durable.attempts):
-        return Bury(*_described(error), error)
+        return Bury(*described(error), error)
     delay = durable.delays[min(attempt, len(durable.delays)) - 1]
     return Retry(clock.jitter(delay), error)
 
@@ -123,7 +123,7 @@ class Settler:
         assert task is not None  # noqa: S101 - a coroutine runs in one
         self._running.add(task)
         try:
-            with _around(case) as span:
+            with around(message, case.durable) as span:
                 started = clock.monotonic()
                 async with _kept(case):
                     verdict = await self._verdict(case, handle)
@@ -261,7 +261,7 @@ def _report(case: _Case, verdict: Verdict, *, span: Span, seconds: float) -> Non
         case Interrupted():
             _log.info("handler interrupted", **about)
         case Retry(seconds=delay, error=error):
-            code, detail = _described(error)
+            code, detail = described(error)
             span.set_status(StatusCode.ERROR, code)
             about |= {"code": code, "detail": detail, "delay": round(delay, 2)}
             _log.warning("handler failed", exc_info=_trace(error), **about)
@@ -271,7 +271,7 @@ def _report(case: _Case, verdict: Verdict, *, span: Span, seconds: float) -> Non
             _log.error("message buried", exc_info=_trace(cause), **about)
 
 
-def _described(error: Exception) -> tuple[str, str]:
+def described(error: Exception) -> tuple[str, str]:
     """Code and text of an error; a foreign one's text may hold a secret, so its class serves."""
     if isinstance(error, ZeitworkError):
         return error.code, error.message
@@ -284,10 +284,10 @@ def _trace(error: Exception | None) -> Exception | None:
 
 
 @contextmanager
-def _around(case: _Case) -> Iterator[Span]:
+def around(message: Delivery, durable: Durable) -> Iterator[Span]:
     """The thread of causes that the message belongs to, for logs, events and traces."""
-    durable, sequence = case.durable, case.message.sequence
-    headers = {name.lower(): value for name, value in case.message.headers.items()}
+    sequence = message.sequence
+    headers = {name.lower(): value for name, value in message.headers.items()}
     with (
         context.bind(
             correlation_id=headers.get("ce-correlationid"),

@@ -3,47 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from consumers.binding import Binding
-from consumers.builds.handler import Builder
 from consumers.deployments import handler as deployments
 from consumers.github import handler as github
 from consumers.handling import FactHandler, once
 from consumers.instances import handler as instances
+from consumers.operations.handler import Operator
+from consumers.operations.registry import runners as operation_runners
 from consumers.routing import caching
 from consumers.routing import handler as routing
 from consumers.scheduling import handler as scheduling
-from db.session import UnitOfWork
+from consumers.wiring import Wiring
 from events import builds, streams
 from events import deployments as deployment_facts
 from events import github as github_facts
 from events import instances as instance_facts
 from events import nodes as node_facts
+from events import operations as operation_facts
 from events import projects as project_facts
 from events import routes as route_facts
 from events.event import Event
 from events.streams import Durable
-from zeitwork.cache import Cache
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """What handlers need from outside."""
-
-    work: UnitOfWork
-    builder: Builder
-    build_slots: int
-    drain_seconds: float
-    cache: Cache
-
 
 GROUPS = (
     "builds",
     "deployments",
     "github",
     "instances",
+    "operations",
     "route-cache",
     "routing",
     "scheduling",
@@ -74,6 +63,15 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Binding]:
             wiring,
             streams.INSTANCES,
             {instance_facts.InstanceReported: instances.instance_reported},
+        ),
+        "operations": Binding(
+            streams.OPERATIONS,
+            {
+                operation_facts.OperationRequested: Operator(
+                    wiring.work, operation_runners(wiring, bindings)
+                ).operation_requested
+            },
+            concurrency=2,
         ),
         "route-cache": Binding(
             streams.ROUTE_CACHE, {route_facts.RouteChanged: caching.copy_to(wiring.cache)}
@@ -114,5 +112,8 @@ def _facts(
 ) -> Binding:
     return Binding(
         durable,
-        {event: once(wiring.work, durable.name, handler) for event, handler in handlers.items()},
+        {
+            event: once(wiring.work, durable.name + wiring.inbox_suffix, handler)
+            for event, handler in handlers.items()
+        },
     )

@@ -36,7 +36,9 @@ class Transaction:
         self.session = session
         self.emitted: list[tuple[Envelope, str]] = []
         self.discarded = False
+        self.committed = False
         self._source = source
+        self._afterwards: list[Callable[[], None]] = []
 
     def emit(
         self,
@@ -70,6 +72,18 @@ class Transaction:
         """Let nothing of this transaction happen, without an error."""
         self.discarded = True
 
+    def on_commit(self, call: Callable[[], None]) -> None:
+        """Call once the transaction has committed; for counters, which know no rollback."""
+        self._afterwards.append(call)
+
+    async def commit(self) -> None:
+        """The work of `UnitOfWork`."""
+        await outbox.append(self.session, self.emitted)
+        await self.session.commit()
+        self.committed = True
+        for call in self._afterwards:
+            call()
+
 
 class UnitOfWork:
     """Opens transactions on one database and wakes the relay after those that emitted."""
@@ -96,13 +110,16 @@ class UnitOfWork:
             await set_tenant(session, tenant)
             work = Transaction(session, source)
             yield work
-            if work.discarded:
-                await session.rollback()
-                return
-            await outbox.append(session, work.emitted)
-            await session.commit()
-        if work.emitted:
+            await self._end(work)
+        if work.committed and work.emitted:
             await self._wake_relay()
+
+    async def _end(self, tx: Transaction) -> None:
+        """What happens when the block has come to its end."""
+        if tx.discarded:
+            await tx.session.rollback()
+        else:
+            await tx.commit()
 
     async def _wake_relay(self) -> None:
         if self._wake is None:

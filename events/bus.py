@@ -6,7 +6,7 @@ signals, and following a stream from a point.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -80,6 +80,20 @@ class Bus(Protocol):
         """Messages of a stream in order: those behind sequence `after`, or new ones (None).
 
         Entering the context opens the consumer, so nothing stored afterwards is missed.
+        """
+
+    def contents(self, stream: str, subject: str) -> AsyncGenerator[Stored, None]:
+        """What a stream holds on a subject at this moment, in order, without bodies.
+
+        Raises:
+            BrokerUnavailable: the broker does not answer, or there is no such stream.
+        """
+
+    async def holds(self, stream: str, subject: str) -> bool:
+        """True when a stream holds a message on exactly this subject.
+
+        Raises:
+            BrokerUnavailable: the broker does not answer, or there is no such stream.
         """
 
     async def ready(self) -> str | None:

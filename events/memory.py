@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from events import streams
 from events.bus import Message, Stored, addressed
@@ -77,6 +78,14 @@ class MemoryBus:
             yield messages
         finally:
             await messages.aclose()
+
+    async def contents(self, stream: str, subject: str) -> AsyncGenerator[Stored, None]:
+        for entry in list(self._log(stream).entries):
+            if matches(subject, entry.subject):
+                yield replace(entry, data=b"")
+
+    async def holds(self, stream: str, subject: str) -> bool:
+        return any(entry.subject == subject for entry in self._log(stream).entries)
 
     def durable(self, durable: Durable) -> MemoryDurable:
         """The durable of that name, made on first use; everybody who asks shares it."""

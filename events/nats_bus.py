@@ -21,7 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.api import Header
 from pydantic import SecretStr
 
-from events import nats_url
+from events import nats_contents, nats_url
 from events.bus import Message, Stored, StreamFull, addressed
 from events.nats_follower import Follower
 from events.streams import Stream
@@ -42,6 +42,7 @@ _MAX_BATCH = 1000  # the server's limit
 
 # Error codes of nats-server 2.15, server/errors.json.
 _TOO_LARGE = 10054
+_NO_STREAM = 10059
 _STORE_FAILED = 10077  # full; a batch answers the same text for a full stream and a queued job
 _BATCH_REFUSED = frozenset(
     {
@@ -145,6 +146,22 @@ class NatsBus:
             await messages.aclose()
             await follower.close()
 
+    async def contents(self, stream: str, subject: str) -> AsyncGenerator[Stored, None]:
+        reading = nats_contents.read(self.jetstream, stream, subject)
+        with _translated():
+            async for stored in reading:
+                yield stored
+
+    async def holds(self, stream: str, subject: str) -> bool:
+        with _translated():
+            try:
+                await self.jetstream.get_last_msg(stream, subject)
+            except nats.js.errors.NotFoundError as error:
+                if error.err_code == _NO_STREAM:
+                    raise
+                return False
+        return True
+
     async def _store(self, stream: Stream, rows: Sequence[Message]) -> None:
         """Store rows of one stream; jobs that are queued already are left out."""
         if stream.discards_new_per_subject:
@@ -164,13 +181,7 @@ class NatsBus:
 
     async def _queued(self, stream: Stream, row: Message) -> bool:
         """True when the row's job waits in its stream; the error text cannot tell in a batch."""
-        if not stream.discards_new_per_subject:
-            return False
-        try:
-            await self.jetstream.get_last_msg(stream.name, row.subject)
-        except nats.js.errors.NotFoundError:
-            return False
-        return True
+        return stream.discards_new_per_subject and await self.holds(stream.name, row.subject)
 
     async def _write(self, stream: Stream, rows: Sequence[Message]) -> None:
         if len(rows) > 1 and stream.atomic:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+
+from zeitwork import clock
+
+_AGO = re.compile(r"([0-9]{1,5})(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Body(BaseModel):
@@ -25,6 +39,25 @@ def _printable(text: str) -> str:
     return text
 
 
+def _moment(said: object) -> object:
+    """`10m` is ten minutes ago (s, m, h, d); anything else is left to pydantic."""
+    ago = _AGO.fullmatch(said) if isinstance(said, str) else None
+    if ago is None:
+        return said
+    return clock.now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is outside of the calendar") from error
+
+
+# A time in ISO form (UTC without an offset), or how long ago.
+Moment = Annotated[datetime, BeforeValidator(_moment), AfterValidator(_in_utc)]
 Slug = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$", max_length=63)
 ]

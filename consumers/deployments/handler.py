@@ -76,7 +76,7 @@ async def instance_failed(tx: Transaction, event: InstanceFailed) -> Outcome:
 def fail(tx: Transaction, deployment: Deployment, reason: Reason) -> None:
     """End a (locked) deployment; the one before it keeps serving."""
     deployment_move(tx, deployment, DeploymentState.FAILED, code=reason.code, detail=reason.detail)
-    metrics.DEPLOYMENTS.labels("failed").inc()
+    tx.on_commit(metrics.DEPLOYMENTS.labels("failed").inc)
 
 
 async def _advance(tx: Transaction, deployment_id: str) -> Outcome:
@@ -109,7 +109,7 @@ async def _activate(tx: Transaction, deployment: Deployment) -> None:
         await builds_cancel(tx, other.id)
         deployment_move(tx, other, DeploymentState.SUPERSEDED)
     deployment_move(tx, deployment, DeploymentState.ACTIVE)
-    metrics.DEPLOYMENTS.labels("active").inc()
+    tx.on_commit(metrics.DEPLOYMENTS.labels("active").inc)
 
 
 def _first_failure(instances: Sequence[Instance]) -> Reason:

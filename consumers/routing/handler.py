@@ -46,8 +46,13 @@ def look(drain_seconds: float) -> Callable[[Transaction, Event], Awaitable[Outco
     return handle
 
 
-async def settle(tx: Transaction, environment_id: str, *, drain: timedelta) -> None:
-    """Make the environment's route what its rows say, and drain what serves no more."""
+async def settle(tx: Transaction, environment_id: str, *, drain: timedelta, told: int = 0) -> None:
+    """Make the environment's route what its rows say, and drain what serves no more.
+
+    Args:
+        drain: see `look`.
+        told: see `routing_cache_upsert`; only a rebuild need care.
+    """
     environment = await environment_lock(tx.session, environment_id)
     active = await deployment_active(tx.session, environment_id)
     backends = (
@@ -63,6 +68,7 @@ async def settle(tx: Transaction, environment_id: str, *, drain: timedelta) -> N
         environment,
         deployment_id=active.id if active is not None else None,
         targets=targets(backends),
+        told=told,
     )
     if route is not None:
         tx.emit(

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Artifact, Build, BuildLog
+from db.models import Artifact, Build, BuildLog, EventLog, Outbox
 from db.session import Transaction
-from events.builds import BuildCancelled
+from events.builds import BuildCancelled, BuildRequested
 from events.states import BuildState
 from zeitwork import clock, ids
+
+OPEN_STATES = (BuildState.QUEUED, BuildState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One time that a build was asked for; `waits` while the relay has not taken it."""
+
+    event: EventLog
+    waits: bool
 
 
 async def build_find(session: AsyncSession, build_id: str) -> Build | None:
@@ -37,13 +48,52 @@ async def builds_of(session: AsyncSession, deployment_id: str) -> Sequence[Build
     return (await session.execute(query)).scalars().all()
 
 
+async def builds_stranded(
+    session: AsyncSession, *, created_before: datetime, lease_before: datetime, limit: int
+) -> Sequence[Build]:
+    """Builds that nobody seems to work on, oldest first: queued, or running without a lease."""
+    idle = or_(Build.lease_until.is_(None), Build.lease_until < lease_before)
+    begun = or_(Build.started_at.is_(None), Build.started_at < lease_before)
+    query = (
+        select(Build)
+        .where(
+            Build.finished_at.is_(None),
+            or_(
+                and_(Build.state == BuildState.QUEUED, Build.created_at < created_before, idle),
+                and_(Build.state == BuildState.RUNNING, begun, idle),
+            ),
+        )
+        .order_by(Build.id)
+        .limit(limit)
+    )
+    return (await session.execute(query)).scalars().all()
+
+
+async def build_requests(session: AsyncSession, build_id: str) -> Sequence[Request]:
+    """Each time that it was asked for, newest first."""
+    query = (
+        select(EventLog, Outbox.event_log_id)
+        .outerjoin(Outbox, Outbox.event_log_id == EventLog.id)
+        .where(EventLog.aggregate_id == build_id, EventLog.type == BuildRequested.event_type)
+        .order_by(EventLog.id.desc())
+    )
+    rows = (await session.execute(query)).all()
+    return [Request(event, waiting is not None) for event, waiting in rows]
+
+
+async def builds_open(session: AsyncSession) -> Sequence[Build]:
+    """What is still to be built, oldest first."""
+    query = select(Build).where(Build.finished_at.is_(None)).order_by(Build.id)
+    return (await session.execute(query)).scalars().all()
+
+
 async def builds_cancel(tx: Transaction, deployment_id: str) -> None:
     """Cancel what a deployment still has to build; a builder notices when it renews its lease."""
     query = (
         select(Build)
         .where(
             Build.deployment_id == deployment_id,
-            Build.state.in_([BuildState.QUEUED, BuildState.RUNNING]),
+            Build.state.in_(OPEN_STATES),
         )
         .with_for_update()
         .execution_options(populate_existing=True)

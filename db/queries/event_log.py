@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models.outbox import EventLog
+from db.engine import Database
+from db.models import Deployment
+from db.models.outbox import EventLog, Outbox
+from events.operation_params import Window, is_pattern
 from zeitwork import clock
+from zeitwork.errors import NotFound
 
 _LOCK = 0x5A57_454C  # "ZWEL": one maker of partitions at a time
 
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events to read; None means any."""
+    """Which events to read; None means any.
+
+    Attributes:
+        after: only those behind this place in the log.
+        type: `*` stands for one part of a type.
+        types: exactly these types.
+        subject: a pattern of the subjects that they travel on (NATS wildcards).
+        deployment: what belongs to its causal chain, and what was said about it later.
+        relayed: only those that have left the outbox.
+    """
 
     after: int | None = None
     project_id: str | None = None
     aggregate_id: str | None = None
     correlation_id: str | None = None
     type: str | None = None
+    types: frozenset[str] | None = None
+    subject: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    deployment: Deployment | None = None
+    relayed: bool = False
 
 
 def create_partitions(connection: Connection, days_ahead: int) -> None:
@@ -81,19 +103,95 @@ def _day_of(partition: str) -> date | None:
     return datetime.strptime(suffix, "%Y%m%d").date() if suffix.isdigit() else None  # noqa: DTZ007
 
 
+async def event_filter(session: AsyncSession, window: Window) -> EventFilter:
+    """The filter for a window.
+
+    Raises:
+        NotFound: there is no such deployment.
+    """
+    deployment = None
+    if window.deployment is not None:
+        deployment = await session.get(Deployment, window.deployment)
+        if deployment is None:
+            raise NotFound(f"There is no deployment {window.deployment!r}.")
+    by_pattern = window.subject is not None and is_pattern(window.subject)
+    return EventFilter(
+        aggregate_id=None if by_pattern else window.subject,
+        correlation_id=window.correlation,
+        type=window.type,
+        subject=window.subject if by_pattern else None,
+        since=window.since,
+        until=window.until,
+        deployment=deployment,
+    )
+
+
 async def events_find(
     session: AsyncSession, wanted: EventFilter, *, limit: int
 ) -> Sequence[EventLog]:
     """Events in the order of the log, oldest first."""
-    query = select(EventLog).order_by(EventLog.id).limit(limit)
-    if wanted.after is not None:
-        query = query.where(EventLog.id > wanted.after)
-    if wanted.project_id is not None:
-        query = query.where(EventLog.project_id == wanted.project_id)
-    if wanted.aggregate_id is not None:
-        query = query.where(EventLog.aggregate_id == wanted.aggregate_id)
-    if wanted.correlation_id is not None:
-        query = query.where(EventLog.correlation_id == wanted.correlation_id)
-    if wanted.type is not None:
-        query = query.where(EventLog.type == wanted.type)
+    query = select(EventLog).where(*_conditions(wanted)).order_by(EventLog.id).limit(limit)
     return (await session.execute(query)).scalars().all()
+
+
+async def events_pages(
+    database: Database, wanted: EventFilter, *, size: int = 200
+) -> AsyncIterator[Sequence[EventLog]]:
+    """All of them, page by page; each page is a transaction of its own."""
+    while True:
+        async with database.read() as session:
+            page = await events_find(session, wanted, limit=size)
+        if page:
+            yield page
+        if len(page) < size:
+            return
+        wanted = replace(wanted, after=page[-1].id)
+
+
+def _conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
+    equal: dict[Any, Any] = {
+        EventLog.project_id: wanted.project_id,
+        EventLog.aggregate_id: wanted.aggregate_id,
+        EventLog.correlation_id: wanted.correlation_id,
+    }
+    conditions = [column == value for column, value in equal.items() if value is not None]
+    if wanted.after is not None:
+        conditions.append(EventLog.id > wanted.after)
+    if wanted.type is not None:
+        conditions.append(_fits(EventLog.type, wanted.type))
+    if wanted.types is not None:
+        conditions.append(EventLog.type.in_(wanted.types))
+    if wanted.subject is not None:
+        conditions.append(_fits(EventLog.subject, wanted.subject))
+    if wanted.since is not None:
+        conditions.append(EventLog.created_at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(EventLog.created_at < wanted.until)
+    if wanted.deployment is not None:
+        conditions.append(_belongs_to(wanted.deployment))
+    if wanted.relayed:
+        conditions.append(~select(Outbox).where(Outbox.event_log_id == EventLog.id).exists())
+    return conditions
+
+
+def _fits(column: Any, pattern: str) -> ColumnElement[bool]:
+    """The pattern as PostgreSQL compares it; one without wildcards can use an index."""
+    if not {"*", ">"} & set(pattern):
+        exact: ColumnElement[bool] = column == pattern
+        return exact
+    parts = [{"*": "[^.]+", ">": ".+"}.get(part, re.escape(part)) for part in pattern.split(".")]
+    matching: ColumnElement[bool] = column.regexp_match(f"^{re.escape('.').join(parts)}$")
+    return matching
+
+
+def _belongs_to(deployment: Deployment) -> ColumnElement[bool]:
+    """One push may start several projects' deployments; the others' events are left out."""
+    project = EventLog.project_id == deployment.project_id
+    payload = func.convert_from(EventLog.payload, "UTF8").cast(JSONB)
+    return or_(
+        and_(
+            EventLog.correlation_id == deployment.correlation_id,
+            or_(project, EventLog.project_id.is_(None)),
+        ),
+        and_(project, payload["deployment_id"].astext == deployment.id),
+    )

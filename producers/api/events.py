@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,18 +11,19 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from db.models import EventLog
-from db.queries.event_log import EventFilter, events_find
+from db.queries.event_log import event_filter, events_find
 from db.queries.projects import project_find
 from events import subjects
 from events.bus import Stored
 from events.envelope import unwrap
 from events.event import NewerEvent
+from events.operation_params import Window
 from events.streams import EVENTS
 from producers.api.call import Call
 from producers.api.pages import page
 from producers.api.sse import EventStream
 from zeitwork.errors import InvalidInput, NotFound
-from zeitwork.fields import Body, PageSize
+from zeitwork.fields import PageSize
 
 
 class EventView(BaseModel):
@@ -40,15 +42,12 @@ class EventView(BaseModel):
     data: dict[str, Any]
 
 
-class EventQuery(Body):
+class EventQuery(Window):
     """How `index` filters and pages (oldest first)."""
 
     after: int | None = None
     limit: PageSize = 100
     project: str | None = None
-    subject: str | None = None
-    correlation: str | None = None
-    type: str | None = None
 
 
 async def index(call: Call) -> web.Response:
@@ -61,12 +60,8 @@ async def index(call: Call) -> web.Response:
             if project is None:
                 raise NotFound(f"There is no project {query.project!r}.")
             project_id = project.id
-        wanted = EventFilter(
-            after=query.after,
-            project_id=project_id,
-            aggregate_id=query.subject,
-            correlation_id=query.correlation,
-            type=query.type,
+        wanted = replace(
+            await event_filter(session, query), after=query.after, project_id=project_id
         )
         rows = await events_find(session, wanted, limit=query.limit)
     cursor = str(rows[-1].id) if rows else None

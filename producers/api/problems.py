@@ -24,11 +24,12 @@ class InvalidFields(InvalidInput):
         self.errors = errors
 
     @classmethod
-    def of(cls, error: ValidationError) -> InvalidFields:
-        """Each fault with a JSON pointer to its field."""
+    def of(cls, error: ValidationError, *, within: str | None = None) -> InvalidFields:
+        """Each fault with a JSON pointer to its field; `within` is the field they all lie in."""
+        outside = () if within is None else (within,)
         errors = [
             {
-                "pointer": _pointer(item["loc"]),
+                "pointer": _pointer((*outside, *item["loc"])),
                 "code": item["type"],
                 "message": item["msg"],
             }

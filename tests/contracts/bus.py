@@ -245,3 +245,31 @@ class BusContract:
 
     async def test_a_started_bus_is_ready(self, bus: Bus) -> None:
         assert await bus.ready() is None
+
+    async def test_contents_are_what_a_stream_holds_now_without_bodies(self, bus: Bus) -> None:
+        project = scope()
+        assert [stored async for stored in bus.contents("ZW_EVENTS", facts_of(project))] == []
+        await bus.publish([fact(project, number) for number in range(1200)])
+        await bus.publish([fact(scope(), 1)])
+        found = [stored async for stored in bus.contents("ZW_EVENTS", facts_of(project))]
+        assert [stored.subject for stored in found] == [
+            fact(project, number).subject for number in range(1200)
+        ]
+        assert {(stored.data, stored.headers["ce-type"]) for stored in found} == {
+            (b"", "zeitwork.test.happened")
+        }
+        assert [stored.sequence for stored in found] == sorted(stored.sequence for stored in found)
+
+    async def test_a_stream_holds_a_job_until_it_is_done(self, bus: Bus) -> None:
+        queued = job(scope(), 1)
+        assert not await bus.holds("ZW_JOBS", queued.subject)
+        await bus.publish([queued])
+        assert await bus.holds("ZW_JOBS", queued.subject)
+
+    async def test_a_stream_that_does_not_exist_holds_nothing_that_one_could_know(
+        self, bus: Bus
+    ) -> None:
+        with pytest.raises(BrokerUnavailable):
+            await bus.holds("ZW_NOBODY", "zw.job.x")
+        with pytest.raises(BrokerUnavailable):
+            await anext(bus.contents("ZW_NOBODY", ">"))

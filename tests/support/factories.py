@@ -15,7 +15,8 @@ from typing_extensions import override
 from consumers.binding import Handler
 from consumers.builds.handler import Builder
 from consumers.outcomes import Outcome
-from consumers.registry import Wiring, bindings
+from consumers.registry import bindings
+from consumers.wiring import Wiring
 from db.engine import Database
 from db.models import Artifact, Build, Deployment, Environment, EventLog, Instance, Node, Project
 from db.models.base import Base
@@ -218,9 +219,11 @@ class Conveyor:
     """Hands each stored event to every handler of its type, as relay and runtime would."""
 
     def __init__(self, work: UnitOfWork, *, groups: Sequence[str] = FACT_GROUPS) -> None:
-        builder = Builder(work=work, bus=MemoryBus(), pipeline=cast("Any", None))
+        bus = MemoryBus()
+        builder = Builder(work=work, bus=bus, pipeline=cast("Any", None))
         wiring = Wiring(
             work=work,
+            bus=bus,
             builder=builder,
             build_slots=1,
             drain_seconds=5.0,

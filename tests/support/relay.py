@@ -65,6 +65,8 @@ class Waylaid:
         self.signal = bus.signal
         self.listen = bus.listen
         self.follow = bus.follow
+        self.contents = bus.contents
+        self.holds = bus.holds
         self.ready = bus.ready
 
     async def publish(self, messages: Sequence[Message]) -> None:

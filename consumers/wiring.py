@@ -1,0 +1,35 @@
+"""What handlers need from outside; a dry run passes another set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from consumers.outcomes import Outcome
+from db.session import UnitOfWork
+from events.bus import Bus
+from events.envelope import Envelope
+from zeitwork.cache import Cache
+
+
+class Builds(Protocol):
+    """See `consumers.builds.handler.Builder`."""
+
+    async def build_requested(self, envelope: Envelope) -> Outcome: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """The real ones, or those of a rehearsal.
+
+    Attributes:
+        inbox_suffix: makes each consumer's name in the inbox another, for a replay.
+    """
+
+    work: UnitOfWork
+    bus: Bus
+    builder: Builds
+    build_slots: int
+    drain_seconds: float
+    cache: Cache
+    inbox_suffix: str = ""

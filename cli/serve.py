@@ -14,11 +14,13 @@ app = App(name="serve", help="Run one process of the platform in the foreground.
 
 
 @app.command
-async def api() -> int:
+def api() -> int:
     """Serve the REST API and the webhooks; relay events to NATS."""
+    import uvloop
+
     from producers.app import run
 
-    return await run(_prepare("api"))
+    return uvloop.run(run(_prepare("api")))
 
 
 @app.command

@@ -3,47 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.engine import Database, translated
+from db.engine import translated
+from db.session import Transaction, UnitOfWork
 from zeitwork import clock
 
-_RETRY_SECONDS = 1.0
+_RETRY_SECONDS = 0.25
+_IDLE_SECONDS = 5  # a holder that asks nothing for so long hangs; PostgreSQL ends its session
 
 
-class AdvisoryLock:
-    """A held lock, on a connection of its own."""
+class Held:
+    """A lock that is held, and transactions that can commit only while it is."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, work: UnitOfWork, connection: AsyncConnection) -> None:
+        self._work = work
         self._connection = connection
 
-    async def check(self) -> None:
-        """Make sure that the connection, and so the lock, still lives.
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction in the session of the lock; see `UnitOfWork.transaction`.
 
-        Raises:
-            DatabaseUnavailable: it does not; somebody else may hold the lock now.
+        When the session ends PostgreSQL rolls this back first and frees the lock then.
         """
-        async with translated():
-            await self._connection.execute(text("SELECT 1"))
+        return self._work.transaction(connection=self._connection)
 
 
 @asynccontextmanager
-async def hold(database: Database, key: int) -> AsyncIterator[AdvisoryLock]:
+async def hold(work: UnitOfWork, key: int) -> AsyncIterator[Held]:
     """Wait for the lock `key` (64 bits), hold it during the block.
+
+    The lock is lost when no transaction of its own is begun for five seconds.
 
     Raises:
         DatabaseUnavailable: PostgreSQL is away.
     """
-    async with translated():
-        opened = database.engine.execution_options(isolation_level="AUTOCOMMIT").connect()
-        async with opened as connection:
-            taking = text("SELECT pg_try_advisory_lock(:key)")
-            while not (await connection.execute(taking, {"key": key})).scalar_one():
+    async with translated(), work.database.engine.connect() as connection:
+        held = Held(work, connection)
+        try:
+            while not await _take(held, key):
                 await clock.sleep(_RETRY_SECONDS)
-            try:
-                yield AdvisoryLock(connection)
-            finally:
-                await connection.invalidate()
+            yield held
+        finally:
+            await connection.invalidate()  # the lock and the setting belong to the session
+
+
+async def _take(held: Held, key: int) -> bool:
+    async with held.transaction() as tx:
+        await tx.session.execute(
+            text("SELECT set_config('idle_session_timeout', :limit, false)"),
+            {"limit": f"{_IDLE_SECONDS}s"},
+        )
+        taken = await tx.session.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key})
+        return bool(taken.scalar_one())

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
 from db import outbox
@@ -16,7 +16,7 @@ from events.bus import Message, addressed
 from events.envelope import Envelope, wrap
 from events.event import Event
 from zeitwork import logs
-from zeitwork.errors import Conflict, ZeitworkError
+from zeitwork.errors import Conflict, DatabaseUnavailable, ZeitworkError
 
 _log = logs.get(__name__)
 Wake = Callable[[], Awaitable[None]]
@@ -90,28 +90,39 @@ class UnitOfWork:
 
     def __init__(self, database: Database, *, wake: Wake | None = None) -> None:
         self.database = database
+        self.emitted = 0  # events committed through here since the start
         self._wake = wake
 
     @asynccontextmanager
-    async def transaction(self, *, tenant: str = ALL_TENANTS) -> AsyncIterator[Transaction]:
+    async def transaction(
+        self, *, tenant: str = ALL_TENANTS, connection: AsyncConnection | None = None
+    ) -> AsyncIterator[Transaction]:
         """Commit at the end of the block; roll back on an error or `discard`.
 
+        Args:
+            connection: to run on, for one that holds a lock; any of the pool by default.
+
         Raises:
-            DatabaseUnavailable: the outcome is unknown if it happens at the commit.
+            DatabaseUnavailable: the outcome is unknown if it happens at the commit. Also when the
+                session of `connection` has ended, and its locks with it.
             Stale: a row was changed by somebody else meanwhile.
             Conflict: a uniqueness rule of the tables was broken.
         """
+        if connection is not None and connection.invalidated:
+            # SQLAlchemy would open another session, to which the lock does not belong.
+            raise DatabaseUnavailable("PostgreSQL ended the session of the connection")
         source = f"zeitwork/{self.database.application}"
         async with (
             translated(),
             _rules(),
-            AsyncSession(self.database.engine, expire_on_commit=False) as session,
+            AsyncSession(connection or self.database.engine, expire_on_commit=False) as session,
         ):
             await set_tenant(session, tenant)
             work = Transaction(session, source)
             yield work
             await self._end(work)
         if work.committed and work.emitted:
+            self.emitted += len(work.emitted)
             await self._wake_relay()
 
     async def _end(self, tx: Transaction) -> None:

@@ -25,7 +25,7 @@ from events import nats_contents, nats_url
 from events.bus import Message, Stored, StreamFull, addressed
 from events.nats_follower import Follower
 from events.streams import Stream
-from zeitwork import ids, logs
+from zeitwork import ids, logs, metrics
 from zeitwork.errors import BodyTooLarge, BrokerUnavailable
 from zeitwork.retry import patient
 
@@ -190,11 +190,14 @@ class NatsBus:
             except nats.js.errors.APIError as error:
                 if error.err_code not in _BATCH_REFUSED:
                     raise
+                metrics.BUS_BATCH_FALLBACKS.labels(stream.name).inc()
                 _log.info("batch refused", stream=stream.name, code=error.err_code, rows=len(rows))
             else:
                 return
         for row in rows:
-            await self.jetstream.publish(row.subject, row.data, headers=_headers(row))
+            stored = await self.jetstream.publish(row.subject, row.data, headers=_headers(row))
+            if stored.duplicate:
+                metrics.BUS_DUPLICATES.labels(stream.name).inc()
 
     async def _write_batch(self, rows: Sequence[Message]) -> None:
         """Send rows as one batch: only the first and the last are answered."""

@@ -157,6 +157,7 @@ ADVISORIES: Final = Stream(
     max_bytes=64 * _MIB,
 )
 STREAMS: Final[Sequence[Stream]] = (EVENTS, JOBS, DLQ, DEFERRALS, LOGS, ADVISORIES)
+EMITTED: Final[Sequence[Stream]] = (EVENTS, JOBS)  # where what transactions emit goes
 
 
 def holding(subject: str) -> Stream:

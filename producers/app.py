@@ -14,17 +14,16 @@ from producers.api import middleware
 from producers.api.call import Deps
 from producers.api.routes import PREFIX, ROUTES
 from producers.housekeeper import Housekeeper
+from producers.outbox_gauge import OutboxGauge
 from producers.relay import Relay
 from zeitwork import ids
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.config import Settings
 from zeitwork.errors import InvalidSettings
-from zeitwork.loops import Loop
 from zeitwork.opsserver import OpsServer
 from zeitwork.service import Service, Supervisor
 
 _HOUSEKEEPING_SECONDS = 3600.0
-_MEASURING_SECONDS = 5.0
 _DRAIN_SECONDS = 5.0  # for calls in flight; followed streams never end by themselves
 _REQUIRED_SECRETS = ("api_token", "node_token", "github_webhook_secret")
 
@@ -81,7 +80,12 @@ async def run(settings: Settings) -> int:
     bus = NatsBus(settings.nats_url, name="api")
     database = Database(settings.database_url, application="api")
     work = UnitOfWork(database, wake=lambda: bus.signal(subjects.WAKE_OUTBOX))
-    deps = Deps(settings, work, bus, DiskBlobStore(settings.data_dir / "blobs"))
+    gauge = OutboxGauge(
+        work,
+        max_rows=settings.api.outbox_max_rows,
+        max_age_seconds=settings.api.outbox_max_age_seconds,
+    )
+    deps = Deps(settings, work, bus, DiskBlobStore(settings.data_dir / "blobs"), gauge)
     housekeeping = LeasedLoop(
         "housekeeping",
         Housekeeper(work).round,
@@ -89,14 +93,12 @@ async def run(settings: Settings) -> int:
         holder=ids.new_uuid(),
         interval=_HOUSEKEEPING_SECONDS,
     )
-    relay = Relay(bus, work)
-    measuring = Loop("outbox-depth", relay.measure, interval=_MEASURING_SECONDS)
     services: list[Service] = [
         database,
         bus,
         Guard(bus, replicas=settings.nats_replicas),
-        relay,
-        measuring,
+        Relay(bus, work),
+        gauge,
         housekeeping,
         ApiServer(deps),
     ]

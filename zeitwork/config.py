@@ -34,6 +34,12 @@ class ApiSettings(Section):
     port: int = 8080
     ops_host: str = "127.0.0.1"
     ops_port: int = 9080
+    outbox_max_rows: int = Field(
+        100_000, ge=1, description="with so many events unpublished, writes answer 503"
+    )
+    outbox_max_age_seconds: float = Field(
+        30.0, gt=0, description="with an event unpublished for longer, the process is not ready"
+    )
 
 
 class ConsumersSettings(Section):

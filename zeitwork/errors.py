@@ -25,7 +25,8 @@ ZeitworkError
 │   ├── BrokerUnavailable   503 broker_unavailable
 │   ├── DatabaseUnavailable 503 database_unavailable
 │   ├── CacheUnavailable    503 cache_unavailable
-│   └── HostUnsupported     503 host_unsupported
+│   ├── HostUnsupported     503 host_unsupported
+│   └── OutboxFull          503 outbox_full
 └── TimedOut                504 timed_out
 """
 
@@ -203,6 +204,7 @@ class Unavailable(ZeitworkError):
     code = "unavailable"
     status = 503
     retryable = True
+    retry_after_seconds: ClassVar[int] = 1
 
 
 class BrokerUnavailable(Unavailable):
@@ -228,6 +230,13 @@ class HostUnsupported(Unavailable):
 
     code = "host_unsupported"
     retryable = False
+
+
+class OutboxFull(Unavailable):
+    """Too many events wait for the broker; nothing new is taken in until it has caught up."""
+
+    code = "outbox_full"
+    retry_after_seconds = 10
 
 
 class TimedOut(ZeitworkError):

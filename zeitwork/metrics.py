@@ -26,9 +26,45 @@ API_REQUESTS = Histogram(
 OUTBOX_PUBLISHED = Counter(
     "zeitwork_outbox_published", "Events moved from outbox to JetStream", registry=REGISTRY
 )
-OUTBOX_DEPTH = Gauge("zeitwork_outbox_depth", "Events not yet published", registry=REGISTRY)
+OUTBOX_DEPTH = Gauge(
+    "zeitwork_outbox_depth", "Events not yet published", ["stream"], registry=REGISTRY
+)
 OUTBOX_OLDEST = Gauge(
-    "zeitwork_outbox_oldest_age_seconds", "Age of the oldest unpublished event", registry=REGISTRY
+    "zeitwork_outbox_oldest_age_seconds",
+    "Age of the oldest unpublished event",
+    ["stream"],
+    registry=REGISTRY,
+)
+OUTBOX_BATCH = Histogram(
+    "zeitwork_outbox_batch_events",
+    "Events that one transaction of the relay moved",
+    ["stream"],
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+    registry=REGISTRY,
+)
+OUTBOX_PUBLISH_SECONDS = Histogram(
+    "zeitwork_outbox_publish_seconds",
+    "Time until JetStream had a batch of the relay on disk",
+    ["stream"],
+    registry=REGISTRY,
+)
+OUTBOX_PARKED = Counter(
+    "zeitwork_outbox_parked",
+    "Events that no stream will ever take, put among the dead letters",
+    ["stream"],
+    registry=REGISTRY,
+)
+BUS_DUPLICATES = Counter(
+    "zeitwork_bus_duplicates",
+    "Messages that a stream held already when they were published",
+    ["stream"],
+    registry=REGISTRY,
+)
+BUS_BATCH_FALLBACKS = Counter(
+    "zeitwork_bus_batch_fallbacks",
+    "Batches that were refused and sent one by one",
+    ["stream"],
+    registry=REGISTRY,
 )
 TOPOLOGY_RESTORED = Counter(
     "zeitwork_topology_restored",

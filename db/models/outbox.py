@@ -58,10 +58,14 @@ class EventLog(Base):
 
 
 class Outbox(Base):
-    """Events not yet handed to JetStream; a row points at its event and is deleted on publish."""
+    """Events not yet handed to JetStream; a row points at its event and is deleted on publish.
+
+    The key is the order in which each stream's events are published.
+    """
 
     __tablename__ = "outbox"
 
+    stream: Mapped[str] = mapped_column(String(64), primary_key=True)
     event_log_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     created_at: Mapped[Utc]
 

@@ -16,6 +16,7 @@ from db.engine import Database
 from db.session import UnitOfWork
 from events.bus import Bus
 from producers.api.problems import InvalidFields
+from producers.outbox_gauge import OutboxGauge
 from zeitwork.blobs import BlobStore
 from zeitwork.config import Settings
 from zeitwork.errors import BodyTooLarge, InvalidInput, MalformedBody
@@ -50,6 +51,11 @@ class Endpoint:
     max_body: int = 1024 * 1024
     body_seconds: float = 60.0
 
+    @property
+    def takes_in(self) -> bool:
+        """True where outsiders cause events. Machines go on, as they are what works them off."""
+        return self.method not in {"GET", "HEAD"} and self.access is not Access.NODE
+
 
 @dataclass(frozen=True, slots=True)
 class Deps:
@@ -59,6 +65,7 @@ class Deps:
     work: UnitOfWork
     bus: Bus
     blobs: BlobStore
+    outbox: OutboxGauge
 
 
 class Call:

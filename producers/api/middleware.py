@@ -23,6 +23,8 @@ def bound(endpoint: Endpoint, deps: Deps) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         actor = authenticate(request, endpoint.access, deps.settings)
+        if endpoint.takes_in:
+            deps.outbox.admit()
         with context.bind(actor=actor):
             return await endpoint.handle(Call(request, endpoint, deps))
 

@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from zeitwork import tracing
-from zeitwork.errors import InvalidInput, ZeitworkError
+from zeitwork.errors import InvalidInput, Unavailable, ZeitworkError
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -60,8 +60,8 @@ def response(error: Exception) -> web.Response:
     answer = web.Response(status=known.status, text=json.dumps(document), content_type=CONTENT_TYPE)
     if known.status == web.HTTPUnauthorized.status_code:
         answer.headers["WWW-Authenticate"] = "Bearer"
-    if known.status == web.HTTPServiceUnavailable.status_code:
-        answer.headers["Retry-After"] = "1"
+    if isinstance(known, Unavailable):
+        answer.headers["Retry-After"] = str(known.retry_after_seconds)
     return answer
 
 

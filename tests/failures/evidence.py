@@ -80,7 +80,7 @@ async def stored(js: JetStreamContext, stream: str) -> list[dict[str, str]]:
 async def waiting(database: Database, js: JetStreamContext) -> list[str]:
     """What is still to be done; empty once the platform is at rest."""
     async with database.read() as session:
-        depth = (await outbox.backlog(session)).depth
+        depth = sum(each.depth for each in (await outbox.backlog(session)).values())
         deployments = (await session.scalars(select(Deployment))).all()
         builds = (await session.scalars(select(Build))).all()
         instances = (await session.scalars(select(Instance))).all()

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +19,7 @@ from db.engine import Database
 from db.models import Organisation
 from db.session import UnitOfWork
 from events.memory import MemoryBus
-from producers.api.call import Access, Deps
+from producers.api.call import Access
 from producers.api.routes import PREFIX, ROUTES
 from tests.support.api import API_TOKEN, NODE_TOKEN, Api, assert_problem, dependencies, serving
 from tests.support.factories import every
@@ -290,7 +291,7 @@ async def broken(
     work: UnitOfWork, bus: MemoryBus, tmp_path: Path, traces: None
 ) -> AsyncIterator[Api]:
     whole = dependencies(work, bus, tmp_path)
-    deps = Deps(whole.settings, work, bus, BrokenStore(tmp_path))
+    deps = replace(whole, blobs=BrokenStore(tmp_path))
     async with serving(deps) as api:
         yield api
 

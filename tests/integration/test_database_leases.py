@@ -9,14 +9,16 @@ from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from db import advisory, leases
 from db.engine import Database
 from db.leased import LeasedLoop
 from db.session import UnitOfWork
+from events.nodes import NodeReady
 from tests.support.database import execute
 from tests.support.eventually import eventually
-from tests.support.factories import MovableClock
+from tests.support.factories import MovableClock, events_of
 from zeitwork import clock, ids
 from zeitwork.errors import DatabaseUnavailable
 
@@ -39,6 +41,11 @@ async def rival(migrated_url: str) -> AsyncIterator[Database]:
     database = Database(SecretStr(migrated_url), application="rival")
     yield database
     await database.stop()
+
+
+@pytest.fixture
+def rivals(rival: Database) -> UnitOfWork:
+    return UnitOfWork(rival)
 
 
 def expire(url: str, name: str) -> None:
@@ -138,47 +145,76 @@ async def test_a_leased_loop_stops_without_its_database(work: UnitOfWork) -> Non
 
 
 async def test_an_advisory_lock_is_held_by_one_at_a_time(
-    database: Database, rival: Database
+    work: UnitOfWork, rivals: UnitOfWork
 ) -> None:
     order: list[str] = []
     asked = asyncio.Event()
 
     async def second() -> None:
         asked.set()
-        async with advisory.hold(rival, KEY):
+        async with advisory.hold(rivals, KEY):
             order.append("second in")
 
-    async with advisory.hold(database, KEY) as lock:
+    async with advisory.hold(work, KEY) as held:
         waiting = asyncio.create_task(second())
         await asked.wait()
-        async with advisory.hold(rival, KEY + 1):  # another lock is free
-            await lock.check()
+        async with advisory.hold(rivals, KEY + 1):  # another lock is free
+            assert await backend(held)
         order.append("first out")
     await waiting
     assert order == ["first out", "second in"]
 
 
-async def test_an_advisory_lock_goes_with_its_connection_and_its_holder_notices(
-    database: Database, rival: Database, migrated_url: str
+async def test_a_holder_whose_session_was_ended_can_do_nothing_more(
+    work: UnitOfWork, rivals: UnitOfWork, migrated_url: str
 ) -> None:
+    """Neither what it was doing nor, on a new session, something else."""
     async with AsyncExitStack() as stack:
-        lock = await stack.enter_async_context(advisory.hold(database, KEY))
-        await lock.check()
-        held = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
-        assert execute(migrated_url, held) == [(True,)]
-        async with advisory.hold(rival, KEY) as taken:
-            await taken.check()
-            with pytest.raises(DatabaseUnavailable):
-                await lock.check()
-    async with advisory.hold(database, KEY) as again:
-        await again.check()
+        held = await stack.enter_async_context(advisory.hold(work, KEY))
+
+        async def lose_it_in_the_middle() -> None:
+            async with held.transaction() as tx:
+                tx.emit(NodeReady(node_id="nod"), subject="nod")
+                execute(migrated_url, END_HOLDERS)
+
+        with pytest.raises(DatabaseUnavailable):
+            await lose_it_in_the_middle()
+        async with advisory.hold(rivals, KEY) as successor:
+            assert await backend(successor)
+            for _ in range(2):
+                with pytest.raises(DatabaseUnavailable):
+                    await backend(held)
+    assert await events_of(work.database) == []
+    async with advisory.hold(work, KEY) as again:
+        assert await backend(again)
+
+
+async def test_a_holder_that_hangs_loses_its_lock(work: UnitOfWork, rivals: UnitOfWork) -> None:
+    async with advisory.hold(work, KEY) as held:
+        async with asyncio.timeout(30), advisory.hold(rivals, KEY) as successor:
+            assert await backend(successor)
+        with pytest.raises(DatabaseUnavailable):
+            await backend(held)
 
 
 async def test_a_lock_is_free_after_its_block_also_after_an_error(
-    database: Database, rival: Database
+    work: UnitOfWork, rivals: UnitOfWork
 ) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with advisory.hold(database, KEY):
+        async with advisory.hold(work, KEY):
             raise ZeroDivisionError
-    async with asyncio.timeout(10), advisory.hold(rival, KEY):
+    async with asyncio.timeout(10), advisory.hold(rivals, KEY):
         pass
+
+
+END_HOLDERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+async def backend(held: advisory.Held) -> int:
+    """The process of PostgreSQL's that serves the lock's session."""
+    async with held.transaction() as tx:
+        pid: int = (await tx.session.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        return pid

@@ -14,6 +14,7 @@ from db.models import Project
 from db.models.outbox import EventLog, Inbox, Outbox
 from db.queries.projects import environment_lock
 from db.session import Transaction, UnitOfWork
+from events.builds import BuildRequested
 from events.bus import Message
 from events.event import MAX_EVENT_BYTES
 from events.github import PushReceived
@@ -66,7 +67,11 @@ async def stored(database: Database) -> tuple[int, int]:
 
 async def claimed(work: UnitOfWork, most: int = 1000) -> list[Message]:
     async with work.transaction() as tx:
-        return await outbox.claim(tx.session, most)
+        return await claim(tx, most)
+
+
+async def claim(tx: Transaction, most: int) -> list[Message]:
+    return [row.message for row in await outbox.claim(tx.session, "ZW_EVENTS", most=most)]
 
 
 async def write(work: UnitOfWork, site: Site) -> None:
@@ -165,15 +170,31 @@ async def test_events_of_an_aggregate_are_in_the_order_of_its_versions(work: Uni
         assert found == list(range(2, 2 + len(found)))
 
 
-async def test_two_claimers_share_the_outbox_and_neither_waits(work: UnitOfWork) -> None:
+@pytest.mark.parametrize("first_commits", [True, False])
+async def test_a_second_claimer_waits_and_overtakes_nothing(
+    work: UnitOfWork, *, first_commits: bool
+) -> None:
     async with work.transaction() as tx:
         written = [emit(tx, number) for number in range(10)]
-    async with work.transaction() as one, work.transaction() as other:
-        first = await outbox.claim(one.session, 4)
-        second = await outbox.claim(other.session, 100)
+    async with asyncio.TaskGroup() as group, work.transaction() as one:
+        first = await claim(one, 4)
+        second = group.create_task(claimed(work, 100))
+        await _somebody_waits(work.database)
+        one.discarded = not first_commits
     assert [message.id for message in first] == written[:4]
-    assert [message.id for message in second] == written[4:]
+    assert [message.id for message in second.result()] == written[4 if first_commits else 0 :]
     assert await claimed(work) == []
+
+
+async def test_a_claim_takes_the_events_of_one_stream(work: UnitOfWork) -> None:
+    async with work.transaction() as tx:
+        fact = emit(tx)
+        job = tx.emit(BuildRequested(build_id="bld", deployment_id="dep"), subject="bld")
+        other = emit(tx)
+    async with work.transaction() as tx:
+        jobs = await outbox.claim(tx.session, "ZW_JOBS", most=10)
+    assert [row.message.id for row in jobs] == [job.id]
+    assert [message.id for message in await claimed(work)] == [fact, other]
 
 
 async def test_a_claim_that_is_not_committed_is_there_again_for_the_next(work: UnitOfWork) -> None:
@@ -182,7 +203,7 @@ async def test_a_claim_that_is_not_committed_is_there_again_for_the_next(work: U
 
     async def fail_to_publish() -> None:
         async with work.transaction() as tx:
-            assert len(await outbox.claim(tx.session, 3)) == 3
+            assert len(await claim(tx, 3)) == 3
             raise Boom
 
     with pytest.raises(Boom):
@@ -201,17 +222,21 @@ async def test_a_claim_takes_no_more_than_it_is_asked_for(work: UnitOfWork, plan
         if plan == "nested loops":
             for method in ("hashagg", "hashjoin", "mergejoin", "sort", "material"):
                 await tx.session.execute(text(f"SET LOCAL enable_{method} = off"))
-        assert len(await outbox.claim(tx.session, 20)) == 20
+        assert len(await claim(tx, 20)) == 20
     assert (await stored(work.database))[1] == 480
 
 
 async def test_the_backlog_is_what_waits(work: UnitOfWork) -> None:
     async with work.database.read() as session:
-        assert await outbox.backlog(session) == outbox.Backlog(0, None)
+        assert await outbox.backlog(session) == {}
     async with work.transaction() as tx:
         first, _ = (tx.emit(NodeReady(node_id="n"), subject="n") for _ in range(2))
+        job = tx.emit(BuildRequested(build_id="bld", deployment_id="dep"), subject="bld")
     async with work.database.read() as session:
-        assert await outbox.backlog(session) == outbox.Backlog(2, first.time)
+        assert await outbox.backlog(session) == {
+            "ZW_EVENTS": outbox.Backlog(2, first.time),
+            "ZW_JOBS": outbox.Backlog(1, job.time),
+        }
 
 
 async def test_of_concurrent_deliveries_one_takes_effect(work: UnitOfWork) -> None:

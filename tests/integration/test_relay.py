@@ -127,10 +127,10 @@ async def test_facts_and_jobs_of_one_transaction_go_to_their_streams(
 async def test_more_rows_than_a_claim_takes_all_go(
     nats: NatsBus, work: UnitOfWork, database: Database, project: Project
 ) -> None:
-    await project.say(*((f"bld-{number}", 1) for number in range(450)))
+    await project.say(*((f"bld-{number}", 1) for number in range(1200)))
     async with relaying(nats, work):
         await eventually(lambda: is_empty(database))
-    assert await project.versions() == [(f"bld-{number}", 1) for number in range(450)]
+    assert await project.versions() == [(f"bld-{number}", 1) for number in range(1200)]
 
 
 async def test_what_a_transaction_takes_back_is_never_said(

@@ -22,6 +22,7 @@ from events.memory import MemoryBus
 from producers.api.call import Deps
 from producers.api.routes import PREFIX
 from producers.app import application
+from producers.outbox_gauge import OutboxGauge
 from producers.webhooks.signatures import sign
 from zeitwork import tracing
 from zeitwork.blobs import DiskBlobStore
@@ -207,7 +208,13 @@ def dependencies(work: UnitOfWork, bus: Bus, directory: Path, **changes: Any) ->
         "public_url": "http://apps.test:8000",
         **changes,
     }
-    return Deps(Settings(**settings), work, bus, DiskBlobStore(directory / "blobs"))
+    chosen = Settings(**settings)
+    gauge = OutboxGauge(
+        work,
+        max_rows=chosen.api.outbox_max_rows,
+        max_age_seconds=chosen.api.outbox_max_age_seconds,
+    )
+    return Deps(chosen, work, bus, DiskBlobStore(directory / "blobs"), gauge)
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
+from cli.embedded.nats import NatsServer
 from db import outbox
 from db.engine import Database
 from db.session import UnitOfWork
@@ -14,6 +16,7 @@ from events.builds import BuildStarted
 from events.bus import Bus, Message, Stored
 from events.nats_bus import NatsBus
 from producers.relay import Relay
+from tests.support.servers import ServerHost, free_port
 from zeitwork import ids
 
 Publish = Callable[[Sequence[Message]], Coroutine[Any, Any, None]]
@@ -105,10 +108,28 @@ async def connected(url: str) -> AsyncIterator[NatsBus]:
         await bus.stop()
 
 
+@contextmanager
+def own_nats(server_host: ServerHost, directory: Path) -> Iterator[str]:
+    """The URL of a NATS whose streams may be spoilt."""
+
+    def make() -> NatsServer:
+        return NatsServer(directory, port=free_port(), monitor_port=free_port())
+
+    with server_host.running(make) as server:
+        yield server.url.get_secret_value()
+
+
 async def waiting(database: Database) -> int:
     async with database.read() as session:
-        return (await outbox.backlog(session)).depth
+        return sum(each.depth for each in (await outbox.backlog(session)).values())
 
 
 async def is_empty(database: Database) -> bool:
     return await waiting(database) == 0
+
+
+async def waiting_for(database: Database, stream: str, count: int) -> bool:
+    """So many events wait for a stream."""
+    async with database.read() as session:
+        found = (await outbox.backlog(session)).get(stream)
+    return (found.depth if found else 0) == count

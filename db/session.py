@@ -90,7 +90,7 @@ class UnitOfWork:
 
     def __init__(self, database: Database, *, wake: Wake | None = None) -> None:
         self.database = database
-        self.emitted = 0  # events committed through here since the start
+        self.committed_events = 0  # through here since the start
         self._wake = wake
 
     @asynccontextmanager
@@ -122,7 +122,7 @@ class UnitOfWork:
             yield work
             await self._end(work)
         if work.committed and work.emitted:
-            self.emitted += len(work.emitted)
+            self.committed_events += len(work.emitted)
             await self._wake_relay()
 
     async def _end(self, tx: Transaction) -> None:

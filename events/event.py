@@ -100,5 +100,5 @@ def decode(type_: str, version: int, payload: bytes) -> Event:
         for step in range(version, model.event_version):
             data = _UPCASTERS[type_, step](data)
         return model.model_validate(data)
-    except (ValueError, KeyError, ValidationError) as error:
+    except (ValueError, KeyError, RecursionError, ValidationError) as error:
         raise UndecodableEvent(f"{type_} version {version} cannot be decoded") from error

@@ -40,7 +40,9 @@ class OutboxGauge(Loop):
         return await super().ready() or self._late
 
     async def look(self) -> None:
-        emitted = self._work.emitted  # before: what is committed meanwhile may be counted twice
+        emitted = (
+            self._work.committed_events
+        )  # before: what is committed meanwhile may be counted twice
         async with self._work.database.read() as session:
             waiting = await outbox.backlog(session)
         now = clock.now()
@@ -58,7 +60,7 @@ class OutboxGauge(Loop):
         Raises:
             OutboxFull: there is none.
         """
-        depth = self._depth + self._work.emitted - self._seen_emitted
+        depth = self._depth + self._work.committed_events - self._seen_emitted
         if depth >= self._max_rows:
             raise OutboxFull(
                 f"{depth} events wait to be published, the bound is {self._max_rows}. Nothing was "

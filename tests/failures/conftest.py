@@ -24,7 +24,7 @@ async def platform(
     tmp_path: Path,
 ) -> AsyncIterator[Platform]:
     """A platform whose NATS the test may kill; nothing runs on it yet."""
-    backends = Backends(server_host, own_nats_server, migrated_url, migrated_url, cache_url)
+    backends = Backends(server_host, own_nats_server, migrated_url, cache_url)
     async with platform_on(backends, tmp_path) as made:
         yield made
 
@@ -60,7 +60,7 @@ async def running_platform(
 ) -> AsyncIterator[Platform]:
     """One platform for a module, whose tests bring back whatever they kill; all of it runs."""
     url = postgres_admin.create_database(template=migrated_template)
-    backends = Backends(server_host, module_nats, url, url, cache_url)
+    backends = Backends(server_host, module_nats, url, cache_url)
     async with platform_on(backends, tmp_path_factory.mktemp("platform")) as made:
         await made.start_all()
         await made.settle()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg
 from sqlalchemy import select
 
 from consumers.binding import Bound
@@ -55,7 +56,9 @@ async def collect(database: Database, js: JetStreamContext, pushes: Sequence[Pus
         pushes=pushes,
         deliveries={row.guid: row.id for row in deliveries},
         facts=[_fact(row) for row in log],
-        streamed=[headers["ce-id"] for headers in await stored(js, "ZW_EVENTS")],
+        streamed=[
+            headers["ce-id"] for headers in await stored(js, "ZW_EVENTS") if "ce-id" in headers
+        ],
         consumers=_consumers(database),
         taken=[(consumer, event_id) for consumer, event_id in inbox],
         buried={
@@ -69,12 +72,14 @@ async def collect(database: Database, js: JetStreamContext, pushes: Sequence[Pus
 
 async def stored(js: JetStreamContext, stream: str) -> list[dict[str, str]]:
     """The headers of every message of a stream, oldest first."""
-    info = await js.stream_info(stream)
-    found = []
-    for sequence in range(max(1, info.state.first_seq), info.state.last_seq + 1):
-        message = await js.get_msg(stream, sequence)
-        found.append(dict(message.headers or {}))
-    return found
+    return [dict(message.headers or {}) for message in await messages(js, stream)]
+
+
+async def messages(js: JetStreamContext, stream: str) -> list[RawStreamMsg]:
+    """Every message of a stream that deletes none, oldest first."""
+    state = (await js.stream_info(stream)).state
+    first = max(1, state.first_seq)
+    return [await js.get_msg(stream, number) for number in range(first, state.last_seq + 1)]
 
 
 async def waiting(database: Database, js: JetStreamContext) -> list[str]:

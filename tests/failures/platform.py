@@ -24,6 +24,7 @@ from sqlalchemy import update
 
 from cli.embedded.nats import NatsServer
 from cli.embedded.server import EmbeddedServer
+from db import outbox
 from db.engine import Database
 from db.models import Build, Environment
 from db.session import UnitOfWork
@@ -111,17 +112,11 @@ class ServeProcess:
 
 @dataclass(frozen=True)
 class Backends:
-    """The servers that a platform stands on.
-
-    Attributes:
-        database_url: as the processes are to reach it; a test may put a link in between.
-        direct_url: as the test itself reaches it.
-    """
+    """The servers that a platform stands on."""
 
     host: ServerHost
     nats: NatsServer
     database_url: str
-    direct_url: str
     cache_url: str
 
 
@@ -133,7 +128,7 @@ class Platform:
         self.data = directory / "data"
         self.data.mkdir()
         self.processes: dict[str, ServeProcess] = {}
-        self.database = Database(SecretStr(backends.direct_url), application="judge", pool_size=2)
+        self.database = Database(SecretStr(backends.database_url), application="judge", pool_size=2)
         self.work = UnitOfWork(self.database)
         self.repository = Repository(directory / "repository")
         self._launches = 0
@@ -179,13 +174,22 @@ class Platform:
             environment = await tx.session.get_one(Environment, site.environment.id)
             environment.replicas = replicas
 
-    async def start(self, name: str, *argv: str, failpoint: str = "") -> ServeProcess:
-        """Start the process `name` and wait until it is ready."""
-        process = self.launch(name, *argv, failpoint=failpoint)
+    async def start(
+        self, name: str, *argv: str, failpoint: str = "", database_url: str | None = None
+    ) -> ServeProcess:
+        """Start the process `name` and wait until it is ready; see `launch`."""
+        process = self.launch(name, *argv, failpoint=failpoint, database_url=database_url)
         await process.until_ready()
         return process
 
-    def launch(self, name: str, *argv: str, failpoint: str = "") -> ServeProcess:
+    def launch(
+        self, name: str, *argv: str, failpoint: str = "", database_url: str | None = None
+    ) -> ServeProcess:
+        """Start `zeitwork serve NAME`, or `zeitwork serve ARGV` under that name.
+
+        Args:
+            database_url: another way to the database than that of the rest.
+        """
         running = self.processes.get(name)
         assert running is None or not running.alive, f"{name} runs"
         self._launches += 1
@@ -195,6 +199,7 @@ class Platform:
             **self._env,
             f"ZEITWORK_{service.upper()}__OPS_PORT": str(ops_port),
             **({"ZEITWORK_FAILPOINT": failpoint} if failpoint else {}),
+            **({"ZEITWORK_DATABASE_URL": database_url} if database_url else {}),
         }
         log = self.data.parent / f"{self._launches:02}-{name}.log"
         process = ServeProcess(list(argv or (name,)), env=env, log=log, ops_port=ops_port)
@@ -256,18 +261,33 @@ class Platform:
     async def start_server(self, server: EmbeddedServer) -> None:
         await asyncio.to_thread(self.host.run, server.start())
 
+    async def freeze_server(self, server: EmbeddedServer, *, seconds: float) -> None:
+        """SIGSTOP, and after a while SIGCONT: connections stay open, and nobody answers."""
+        assert server.pid is not None
+        os.killpg(server.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)  # the fault itself, not a wait for its effect
+        finally:
+            os.killpg(server.pid, signal.SIGCONT)
+
     async def wipe_nats(self) -> None:
         """The broker loses its disk, and comes back with an empty one."""
         await self.kill_server(self.nats)
         shutil.rmtree(self.nats.directory / "store")
         await self.start_server(self.nats)
 
+    async def waits_for_room(self) -> bool:
+        """Every fact is out, and the jobs that ZW_JOBS has no room for wait."""
+        async with self.database.read() as session:
+            waiting = {name: each.depth for name, each in (await outbox.backlog(session)).items()}
+        return set(waiting) == {"ZW_JOBS"} and waiting["ZW_JOBS"] > 0
+
     async def close(self) -> None:
         for process in self.processes.values():
             process.kill()
-        for process in await asyncio.to_thread(processes_of, self.data):
+        for left in await asyncio.to_thread(processes_of, self.data):
             with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+                left.kill()
         await self.database.stop()
 
     async def _at_rest(self, js: JetStreamContext) -> bool:

@@ -12,6 +12,7 @@ import aiohttp
 
 from producers.webhooks.signatures import sign
 from tests.failures.history import Push
+from tests.support.eventually import eventually
 from tests.support.pushes import push_body
 from zeitwork.service import cancel, spawn
 
@@ -45,6 +46,10 @@ class Sender:
         """Begin to deliver a push of a commit."""
         task = spawn(self._deliver(sha, ref), "push")
         self._unsent.add(task)
+
+    async def until_acknowledged(self, count: int) -> None:
+        """So many pushes have been acknowledged."""
+        await eventually(lambda: len(self._pushes) >= count, timeout=_PATIENCE_SECONDS)
 
     async def finish(self) -> None:
         """Everything that was begun is acknowledged.

@@ -1,6 +1,6 @@
 # Zeitwork: `make` prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock bench clean
+.PHONY: help run test test-faults test-planted check format lock bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,13 +10,19 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes 
 	|| $(BIN)/python -m pip install --quiet --require-hashes -r $(1)
 
 help: ## print this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 run: $(VENV)/.runtime ## start everything, deploy the example, print its URL; Ctrl-C stops it
 	@$(BIN)/zeitwork up --example $(ARGS)
 
 test: check ## lint, types, contracts and all tests except the opt-in tiers
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+test-faults: $(VENV)/.dev ## every fault test, also those that hold a fault for many seconds
+	$(BIN)/pytest -n 2 --dist worksteal -m "" tests/failures $(ARGS)
+
+test-planted: $(VENV)/.dev ## plant known bugs in copies of the tree; each must turn its test red
+	$(BIN)/python -m tests.failures.planted $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -33,7 +33,7 @@ from db.models import (
 )
 from db.session import UnitOfWork
 from events.memory import MemoryBus
-from events.states import DeploymentState, InstanceState, terminal
+from events.states import DeliveryState, DeploymentState, InstanceState, terminal
 from tests.failures.history import Fact, History, Push
 from tests.support.agents import processes_of
 from tests.support.digest import broken_rules, unfinished
@@ -89,7 +89,10 @@ async def waiting(database: Database, js: JetStreamContext) -> list[str]:
         deployments = (await session.scalars(select(Deployment))).all()
         builds = (await session.scalars(select(Build))).all()
         instances = (await session.scalars(select(Instance))).all()
+        received = WebhookDelivery.state == DeliveryState.RECEIVED
+        untaken = (await session.scalars(select(WebhookDelivery).where(received))).all()
     found = [f"{depth} events in the outbox"] if depth else []
+    found += [f"the push {row.guid} waits to be taken" for row in untaken]
     found += [
         f"{row.id} is {row.state}"
         for row in deployments

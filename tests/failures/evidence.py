@@ -34,6 +34,7 @@ from db.models import (
 from db.session import UnitOfWork
 from events.memory import MemoryBus
 from events.states import DeliveryState, DeploymentState, InstanceState, terminal
+from events.streams import Durable
 from tests.failures.history import Fact, History, Push
 from tests.support.agents import processes_of
 from tests.support.digest import broken_rules, unfinished
@@ -102,7 +103,7 @@ async def waiting(database: Database, js: JetStreamContext) -> list[str]:
     moving = (InstanceState.PENDING, InstanceState.STARTING, InstanceState.DRAINING)
     found += [f"{row.id} is {row.state}" for row in instances if row.state in moving]
     infos = await asyncio.gather(
-        *(js.consumer_info(each.durable.stream, each.durable.name) for each in _bound(database))
+        *(js.consumer_info(durable.stream, durable.name) for durable in pulled(database))
     )
     found += [
         f"{info.name} has {info.num_pending} to do and {info.num_ack_pending} in hand"
@@ -180,6 +181,11 @@ def _consumers(database: Database) -> dict[str, set[str]]:
             if handler.__qualname__.startswith(once.__name__):
                 found[event.event_type].add(binding.durable.name)
     return dict(found)
+
+
+def pulled(database: Database) -> list[Durable]:
+    """The durables that consumers pull from."""
+    return [binding.durable for binding in _bound(database)]
 
 
 def _bound(database: Database) -> Sequence[Bound]:

@@ -29,7 +29,6 @@ from db.engine import Database
 from db.models import Build, Environment
 from db.session import UnitOfWork
 from events import topology
-from events.streams import DURABLES
 from tests.failures import evidence
 from tests.failures.history import History, complaints
 from tests.failures.sender import Sender
@@ -100,10 +99,10 @@ class ServeProcess:
         """How often its log has an event."""
         return self.log.read_text(errors="replace").count(f'"event": "{event}"')
 
-    def _is_ready(self) -> bool:
+    async def _is_ready(self) -> bool:
         assert self._process.poll() is None, f"it ended:\n{self.tail()}"
         try:
-            answer = request(self._ready_url)
+            answer = await asyncio.to_thread(request, self._ready_url)
         except OSError as error:
             raise AssertionError(f"no answer: {error}") from error
         assert answer.status == 200, answer.body
@@ -174,11 +173,9 @@ class Platform:
             environment = await tx.session.get_one(Environment, site.environment.id)
             environment.replicas = replicas
 
-    async def start(
-        self, name: str, *argv: str, failpoint: str = "", database_url: str | None = None
-    ) -> ServeProcess:
+    async def start(self, name: str, *argv: str, failpoint: str = "") -> ServeProcess:
         """Start the process `name` and wait until it is ready; see `launch`."""
-        process = self.launch(name, *argv, failpoint=failpoint, database_url=database_url)
+        process = self.launch(name, *argv, failpoint=failpoint)
         await process.until_ready()
         return process
 
@@ -211,8 +208,12 @@ class Platform:
         self.processes[name].kill()
         return await self.start(name, *argv, failpoint=failpoint)
 
-    async def start_all(self) -> None:
-        processes = [self.launch(name) for name in ("api", "consumers", "node")]
+    async def start_all(self, **database_urls: str) -> None:
+        """Start one of each; some with another way to the database."""
+        processes = [
+            self.launch(name, database_url=database_urls.get(name))
+            for name in ("api", "consumers", "node")
+        ]
         await asyncio.gather(*(process.until_ready() for process in processes))
 
     async def die_at(self, name: str, point: Failpoint, happen: Callable[[], None]) -> None:
@@ -244,7 +245,7 @@ class Platform:
 
     async def hurry(self, js: JetStreamContext) -> None:
         """Let the time pass that a dead process's messages and leases still run for."""
-        for durable in DURABLES:
+        for durable in evidence.pulled(self.database):
             info = await js.consumer_info(durable.stream, durable.name)
             info.config.ack_wait = _HURRIED_SECONDS
             await js.add_consumer(durable.stream, info.config)
@@ -275,6 +276,11 @@ class Platform:
         await self.kill_server(self.nats)
         shutil.rmtree(self.nats.directory / "store")
         await self.start_server(self.nats)
+
+    async def has_its_topology(self) -> bool:
+        """Streams and durables exist; the processes' guards make them anew."""
+        async with topology.jetstream(self.nats.url.get_secret_value()) as js:
+            return await topology.missing(js, durables=evidence.pulled(self.database)) == []
 
     async def waits_for_room(self) -> bool:
         """Every fact is out, and the jobs that ZW_JOBS has no room for wait."""

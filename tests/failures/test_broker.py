@@ -29,8 +29,7 @@ async def test_a_broker_that_lost_its_disk_is_filled_again_from_the_log(
     await platform.start_all()
     await platform.goes_live("before")
     await platform.wipe_nats()
-    api = platform.processes["api"]
-    await eventually(lambda: api.said("topology restored"), timeout=30)
+    await eventually(platform.has_its_topology, timeout=30)
     async with platform.sender.load(per_second=10, most=8):
         refilled = await Cli(platform.env)("events", "refill", "--json")
     assert refilled.code == 0, refilled.err

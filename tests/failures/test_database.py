@@ -55,10 +55,8 @@ async def test_a_commit_whose_answer_is_lost_takes_effect_once(
         lossy(target, each=3, most=6) as link,
         platform_on(backends, tmp_path) as platform,
     ):
-        for name in {"api", "consumers", "node"} - {process}:
-            await platform.start(name)
         unsteady = migrated_url.replace(f":{target}/", f":{link.port}/")
-        await platform.start(process, database_url=unsteady)
+        await platform.start_all(**{process: unsteady})
         async with platform.sender.load(per_second=10, most=12):
             await eventually(lambda: link.lost >= 3, timeout=40)
         await platform.settle()

@@ -73,7 +73,7 @@ class History:
 
 # A job travels on another stream, and is gone from it once it is done.
 JOBS: Final = frozenset({"build.requested", "operation.requested"})
-# Says only "look"; as often as there was a reason to.
+# Says only "look", as often as there was a reason to, and has no version.
 _HINTS: Final = frozenset({"node.desired_changed"})
 _FIRST: Final = {
     "deployment.created": DeploymentState.QUEUED,
@@ -201,6 +201,8 @@ def legal_paths(history: History) -> list[str]:
             elif target is not current and target not in MOVES[type(current)][current]:
                 found.append(f"I3 {id_} went from {current} to {target}")
             now[id_] = target
+        if fact.type in _HINTS:
+            continue
         if fact.version < versions.get(id_, 0):
             found.append(f"I3 {fact.type} of {id_} is version {fact.version} behind a newer one")
         versions[id_] = fact.version

@@ -146,3 +146,10 @@ def test_an_address_that_moves_and_a_start_that_is_not_said_are_legal() -> None:
         consumers={},
     )
     assert complaints(starting) == []
+
+
+def test_a_hint_may_come_twice_and_has_no_version() -> None:
+    joined = Fact("n1", "node.ready", "nod", 3)
+    hints = [Fact(f"h{n}", "node.desired_changed", "nod", causation_id="e5") for n in (1, 2)]
+    facts = [*FACTS, joined, *hints]
+    assert complaints(replace(GOOD, facts=facts, streamed=[one.event_id for one in facts])) == []

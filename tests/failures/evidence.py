@@ -15,7 +15,7 @@ from typing import Any
 
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from consumers.binding import Bound
 from consumers.handling import once
@@ -84,7 +84,12 @@ async def messages(js: JetStreamContext, stream: str) -> list[RawStreamMsg]:
 
 
 async def waiting(database: Database, js: JetStreamContext) -> list[str]:
-    """What is still to be done; empty once the platform is at rest."""
+    """What is still to be done; empty once the platform is at rest.
+
+    Outbox and durables cannot be read in one instant: what leaves one while the other is read would
+    be seen in neither. So nothing may have been said between the first look and the last.
+    """
+    before = await _said(database, js)
     async with database.read() as session:
         depth = sum(each.depth for each in (await outbox.backlog(session)).values())
         deployments = (await session.scalars(select(Deployment))).all()
@@ -110,7 +115,16 @@ async def waiting(database: Database, js: JetStreamContext) -> list[str]:
         for info in infos
         if info.num_pending or info.num_ack_pending
     ]
+    if await _said(database, js) != before:
+        found.append("something was said meanwhile")
     return found
+
+
+async def _said(database: Database, js: JetStreamContext) -> tuple[int | None, int]:
+    """How far the log and the stream have come."""
+    async with database.read() as session:
+        logged = await session.scalar(select(func.max(EventLog.id)))
+    return logged, (await js.stream_info("ZW_EVENTS")).state.last_seq
 
 
 async def leftovers(database: Database, data: Path) -> list[str]:

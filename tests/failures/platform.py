@@ -208,12 +208,9 @@ class Platform:
         self.processes[name].kill()
         return await self.start(name, *argv, failpoint=failpoint)
 
-    async def start_all(self, **database_urls: str) -> None:
-        """Start one of each; some with another way to the database."""
-        processes = [
-            self.launch(name, database_url=database_urls.get(name))
-            for name in ("api", "consumers", "node")
-        ]
+    async def start_all(self) -> None:
+        """One of each service."""
+        processes = [self.launch(name) for name in ("api", "consumers", "node")]
         await asyncio.gather(*(process.until_ready() for process in processes))
 
     async def die_at(self, name: str, point: Failpoint, happen: Callable[[], None]) -> None:
@@ -224,12 +221,12 @@ class Platform:
         await process.until_killed()
         await self.start(name)
 
-    async def settle(self) -> History:
-        """Heal, drain, and check every invariant; the history."""
+    async def settle(self, *, within: float = _REST_SECONDS) -> History:
+        """Drain, and check every invariant; the history."""
         await self.sender.finish()
         async with topology.jetstream(self.nats.url.get_secret_value()) as js:
             await self.hurry(js)
-            await eventually(lambda: self._at_rest(js), timeout=_REST_SECONDS, interval=0.1)
+            await eventually(lambda: self._at_rest(js), timeout=within, interval=0.1)
             history = await evidence.collect(self.database, js, self.sender.pushes)
         _none(complaints(history))
         await eventually(self._nothing_left, timeout=_REST_SECONDS, interval=0.1)

@@ -19,7 +19,7 @@ async def test_a_replica_is_added_and_the_first_one_killed_under_load(
     platform: Platform,
 ) -> None:
     await platform.start_all()
-    async with platform.sender.load(per_second=10, most=40):
+    async with platform.sender.load(per_second=10, most=150):
         await platform.sender.until_acknowledged(4)
         second = await platform.start("second", "consumers")
         await eventually(lambda: second.said("message handled") >= 3, timeout=30)

@@ -232,11 +232,11 @@ class Platform:
         await eventually(self._nothing_left, timeout=_REST_SECONDS, interval=0.1)
         return history
 
-    async def goes_live(self, text: str) -> None:
+    async def goes_live(self, text: str, *, within: float = _REST_SECONDS) -> None:
         """After whatever happened, the next push is served by every instance."""
         sha = self.repository.commit({"index.html": text})
         self.sender.push(sha)
-        await self.settle()
+        await self.settle(within=within)
         found = await evidence.served(self.database)
         _none([] if found == {(sha, text)} else [f"{text!r} is not live, but {found}"])
 

@@ -78,8 +78,8 @@ async def test_a_commit_whose_answer_is_lost_takes_effect_once(
             await each.until_ready()
         async with platform.sender.load(per_second=10, most=12):
             await eventually(lambda: link.lost >= 3, timeout=40)
-        await platform.settle(within=150)
-        await platform.goes_live("after lost answers")
+        await platform.settle(within=100)
+        await platform.goes_live("after lost answers", within=100)
 
 
 def _backend_of(server: PostgresServer) -> psutil.Process:

@@ -1,6 +1,6 @@
 # Zeitwork: `make` prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help run test check format docs lock bench bench-all bench-events clean
+.PHONY: help run test test-faults test-planted check format docs lock bench bench-all bench-events clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,6 +17,12 @@ run: $(VENV)/.runtime ## start everything, deploy the example, print its URL; Ct
 
 test: check ## lint, types, contracts and all tests except the opt-in tiers
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+test-faults: $(VENV)/.dev ## every fault test, also those that hold a fault for many seconds
+	$(BIN)/pytest -n 2 --dist worksteal -m "" tests/failures $(ARGS)
+
+test-planted: $(VENV)/.dev ## plant known bugs in copies of the tree; each must turn its test red
+	$(BIN)/python -m tests.failures.planted $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from zeitwork import config, logs, tracing
+from zeitwork import config, failpoints, logs, tracing
 from zeitwork.config import Settings
 from zeitwork.errors import InvalidInput
 
@@ -76,5 +76,6 @@ def chosen(only: Sequence[str], groups: Sequence[str]) -> tuple[str, ...]:
 def _prepare(service: str) -> Settings:
     settings = config.load()
     logs.configure(service=service, level=settings.log_level, fmt=settings.log_format)
+    failpoints.arm(failpoints.parse(settings.failpoint) if settings.failpoint else None)
     tracing.configure(service=service, endpoint=config.environment("OTEL_EXPORTER_OTLP_ENDPOINT"))
     return settings

@@ -13,6 +13,7 @@ import nats.errors
 import nats.js.errors
 
 from events import streams
+from events.cancellation import heeded
 from events.delivery import Delivery
 from events.nats_bus import TIMEOUT_SECONDS, NatsBus
 from zeitwork.errors import BrokerUnavailable
@@ -33,9 +34,10 @@ class Deferrals:
         if delivery.deliveries == 1:
             return 0
         try:
-            entry = await self._bus.jetstream.get_last_msg(
-                streams.DEFERRALS.name, _subject(delivery)
-            )
+            with heeded():
+                entry = await self._bus.jetstream.get_last_msg(
+                    streams.DEFERRALS.name, _subject(delivery)
+                )
         except nats.js.errors.NotFoundError:
             return 0
         except nats.errors.Error as error:
@@ -49,9 +51,10 @@ class Deferrals:
             BrokerUnavailable: the ledger does not answer.
         """
         try:
-            await self._bus.client.request(
-                _subject(delivery), timeout=TIMEOUT_SECONDS, headers={"Nats-Incr": "1"}
-            )
+            with heeded():
+                await self._bus.client.request(
+                    _subject(delivery), timeout=TIMEOUT_SECONDS, headers={"Nats-Incr": "1"}
+                )
         except nats.errors.Error as error:
             raise BrokerUnavailable("the ledger of deferrals does not answer") from error
 

@@ -9,6 +9,8 @@ from consumers.outcomes import Done, Later, Outcome
 from db.session import Take, Transaction, UnitOfWork
 from events.envelope import Envelope
 from events.event import Event
+from zeitwork import failpoints
+from zeitwork.failpoints import Failpoint
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
 FactHandler = Callable[[Transaction, AnyEvent], Awaitable[Outcome]]
@@ -23,6 +25,7 @@ def once(
     """
 
     async def handle(envelope: Envelope) -> Outcome:
+        failpoints.reach(Failpoint.HANDLER_ENTERED)
         async with work.transaction(take=Take(consumer, envelope.id)) as tx:
             if not tx.first_time:
                 return Done()
@@ -30,6 +33,8 @@ def once(
             outcome = await handler(tx, envelope.data)  # type: ignore[arg-type]
             if isinstance(outcome, Later):
                 tx.discard()
-            return outcome
+            failpoints.reach(Failpoint.HANDLER_APPLIED)
+        failpoints.reach(Failpoint.HANDLER_COMMITTED)
+        return outcome
 
     return handle

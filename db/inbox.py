@@ -12,7 +12,7 @@ from db.models.outbox import Inbox
 from zeitwork import ids
 
 # A durable; for a replay, with its operation.
-_CONSUMER = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)?")
+_CONSUMER = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)?")
 # Text, not the table's insert(): every event passes here, and building that costs more than this.
 _TAKE = "INSERT INTO inbox (consumer, event_id) VALUES {} ON CONFLICT DO NOTHING RETURNING true"
 _TAKE_NOW = text(_TAKE.format("(:consumer, :event)"))

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from events import nats_contents, nats_queues, nats_url
 from events.bus import Message, Stored, StreamFull, addressed
+from events.cancellation import heeded
 from events.nats_fetch import fetched
 from events.nats_follower import Follower
 from events.queues import Reading
@@ -326,7 +327,8 @@ async def _signals(subscription: Subscription) -> AsyncGenerator[Message, None]:
 def _translated() -> Iterator[None]:
     """Turn what nats-py raises into errors of ours."""
     try:
-        yield
+        with heeded():
+            yield
     except nats.js.errors.APIError as error:
         if error.err_code == _TOO_LARGE:
             raise BodyTooLarge("the message is more than its stream takes") from error

@@ -21,6 +21,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header, StatusCode
 
 from events.bus import Stored
+from events.cancellation import heeded
 from zeitwork import clock, ids, logs
 
 _log = logs.get(__name__)
@@ -61,11 +62,13 @@ class Follower:
         """The messages as they come; ends when the connection is closed."""
         while not self._client.is_closed:
             try:
-                message = await self._next()
+                with heeded():
+                    message = await self._next()
             except nats.errors.ConnectionClosedError:
                 return
             except (nats.errors.Error, OSError) as error:
-                await self._restart(error)
+                with heeded():
+                    await self._restart(error)
                 continue
             if message is not None:
                 self._seen = message.metadata.sequence.stream

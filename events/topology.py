@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, StreamConfig
 
+from events.cancellation import heeded
 from events.drift import Change, TopologyRefused, durable_change, stream_change
 from events.nats_bus import TIMEOUT_SECONDS, connect, disconnect
 from events.streams import DURABLES, STREAMS, Durable, Stream
@@ -201,7 +202,8 @@ async def _found(info: Callable[..., Awaitable[_T]], *names: str) -> _T | None:
 @contextmanager
 def _translated(part: str) -> Iterator[None]:
     try:
-        yield
+        with heeded():
+            yield
     except nats.js.errors.ServiceUnavailableError as error:
         raise BrokerUnavailable(f"{part}: {error.description}") from error
     except nats.js.errors.APIError as error:

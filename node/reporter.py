@@ -14,8 +14,9 @@ from events.envelope import Envelope, wrap
 from events.instances import InstanceReported, InstanceSpec
 from events.nodes import Heartbeat
 from events.states import InstanceState
-from zeitwork import clock, context, logs
+from zeitwork import clock, context, failpoints, logs
 from zeitwork.errors import ZeitworkError
+from zeitwork.failpoints import Failpoint
 from zeitwork.service import Worker
 
 _log = logs.get(__name__)
@@ -92,6 +93,7 @@ class Reporter(Worker):
     async def _send(self) -> None:
         batch = [*self._unsent.items()]
         messages = [Message.of(envelope, subjects.of(envelope)) for _, envelope in batch]
+        failpoints.reach(Failpoint.NODE_REPORTING)
         try:
             await self._bus.publish(messages)
         except ZeitworkError as error:

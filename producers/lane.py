@@ -11,8 +11,9 @@ from db.outbox import Claimed
 from db.session import UnitOfWork
 from events.bus import Bus, StreamFull
 from producers.pace import Pace
-from zeitwork import clock, logs, metrics
+from zeitwork import clock, failpoints, logs, metrics
 from zeitwork.errors import BodyTooLarge, TimedOut, ZeitworkError
+from zeitwork.failpoints import Failpoint
 
 _log = logs.get(__name__)
 _LOCKS = 0x5A57_4F42 << 32  # "ZWOB", and then which stream
@@ -70,7 +71,9 @@ class Lane:
             rows = await outbox.claim(tx.session, self.stream, most=most)
             if not rows:
                 return 0
+            failpoints.reach(Failpoint.RELAY_CLAIMED)
             parked = await self._publish(rows)
+            failpoints.reach(Failpoint.RELAY_PUBLISHED)
             for row, error in parked:
                 await outbox.park(tx.session, row, stream=self.stream, error=error)
         for row, error in parked:

@@ -40,9 +40,8 @@ class OutboxGauge(Loop):
         return await super().ready() or self._late
 
     async def look(self) -> None:
-        emitted = (
-            self._work.events_committed
-        )  # before: what is committed meanwhile may be counted twice
+        # Before the look: what is committed meanwhile may be counted twice.
+        emitted = self._work.events_committed
         async with self._work.database.read() as session:
             waiting = await outbox.backlog(session)
         now = clock.now()

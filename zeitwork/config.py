@@ -12,9 +12,10 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from zeitwork import failpoints
 from zeitwork.errors import InvalidSettings
 
 ENV_PREFIX = "ZEITWORK_"
@@ -123,6 +124,16 @@ class Settings(BaseSettings):
     consumers: ConsumersSettings = ConsumersSettings()
     proxy: ProxySettings = ProxySettings()
     node: NodeSettings = NodeSettings()
+
+    failpoint: str = Field("", description="where fault tests end this process; not in production")
+
+    @model_validator(mode="after")
+    def _no_faults_in_production(self) -> Settings:
+        if self.failpoint and self.environment == "production":
+            raise InvalidSettings("ZEITWORK_FAILPOINT kills processes; it is not for production.")
+        if self.failpoint:
+            failpoints.parse(self.failpoint)
+        return self
 
 
 def load(**overrides: Any) -> Settings:

@@ -21,8 +21,9 @@ from events.bus import Bus
 from events.envelope import Envelope
 from events.event import Event
 from events.states import BuildState, terminal
-from zeitwork import clock, ids, logs
+from zeitwork import clock, failpoints, ids, logs
 from zeitwork.errors import Conflict, ZeitworkError
+from zeitwork.failpoints import Failpoint
 from zeitwork.service import cancel, spawn
 
 _log = logs.get(__name__)
@@ -89,6 +90,7 @@ class Builder:
             raise
         finally:
             await log.stop()
+        failpoints.reach(Failpoint.BUILD_STORED)
         return await self._finish_succeeded(taken, result)
 
     async def _take(self, build_id: str) -> Taken | Outcome:

@@ -15,8 +15,9 @@ from db.queries.github import delivery_finish, delivery_insert
 from db.session import Transaction, UnitOfWork
 from events.states import DeliveryState
 from producers.webhooks import payloads, signatures
-from zeitwork import metrics
+from zeitwork import failpoints, metrics
 from zeitwork.errors import InvalidInput, MalformedBody
+from zeitwork.failpoints import Failpoint
 
 MAX_BODY_BYTES = 25 * 1024 * 1024  # GitHub sends no larger ones
 _SMALL_BODY_BYTES = 64 * 1024  # compressed in less time than another thread takes to answer
@@ -52,6 +53,8 @@ async def receive(
         outcome = "duplicate"
         if stored is not None:
             outcome = await _announce(tx, event, payload, delivery_id=stored)
+        failpoints.reach(Failpoint.WEBHOOK_STORED)
+    failpoints.reach(Failpoint.WEBHOOK_COMMITTED)
     metrics.WEBHOOK_DELIVERIES.labels(event if event in _KNOWN else "other", outcome).inc()
     return Receipt(guid, outcome)
 

@@ -1,0 +1,1 @@
+"""Faults on real servers: kill, stop, wipe; then heal, drain and check the invariants."""

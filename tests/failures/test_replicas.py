@@ -1,0 +1,60 @@
+"""Consumers come and go under load; a builder that was taken for dead comes back."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumers.registry import GROUPS
+from db.models import Build
+from events import topology
+from events.states import BuildState
+from tests.failures.platform import Platform
+from tests.support.eventually import eventually
+from tests.support.factories import every
+
+pytestmark = pytest.mark.timeout(180)
+
+
+async def test_a_replica_is_added_and_the_first_one_killed_under_load(
+    platform: Platform,
+) -> None:
+    await platform.start_all()
+    async with platform.sender.load(per_second=10, most=150):
+        await platform.sender.until_acknowledged(4)
+        second = await platform.start("second", "consumers")
+        await eventually(lambda: second.said("message handled") >= 3, timeout=30)
+        platform.processes["consumers"].kill()
+    await platform.settle()
+    await platform.goes_live("by the second replica alone")
+
+
+async def test_a_builder_that_was_taken_for_dead_changes_nothing_when_it_comes_back(
+    platform: Platform,
+) -> None:
+    """It stands still with a finished artifact until another one has its build."""
+    others = ",".join(group for group in GROUPS if group != "builds")
+    await platform.start("api")
+    await platform.start("node")
+    await platform.start("facts", "consumers", "--only", others)
+    late = await platform.start(
+        "late", "consumers", "--only", "builds", failpoint="build.stored:1:stop"
+    )
+    platform.sender.push(platform.repository.commit({"index.html": "built twice"}))
+    await late.until_stopped()
+    next_one = platform.launch(
+        "next", "consumers", "--only", "builds", failpoint="build.stored:1:stop"
+    )
+    await next_one.until_ready()
+    async with topology.jetstream(platform.nats.url.get_secret_value()) as js:
+        await platform.hurry(js)
+    await next_one.until_stopped()
+
+    late.resume()
+    await eventually(lambda: late.said("message dropped"), timeout=30)
+    (build,) = await every(platform.work, Build)
+    assert build.state is BuildState.RUNNING
+
+    next_one.resume()
+    await platform.settle()
+    (build,) = await every(platform.work, Build)
+    assert build.state is BuildState.SUCCEEDED

@@ -48,7 +48,9 @@ async def why_not_durable(monitor_url: str) -> str | None:
 async def warn(monitor_url: SecretStr | None) -> None:
     """Say at start what is known about the server's durability."""
     if monitor_url is None:
-        _log.info("broker durability unchecked", setting="ZEITWORK_NATS_MONITOR_URL")
+        _log.warning(
+            "broker durability unchecked", then=f"{_ADVICE}; set ZEITWORK_NATS_MONITOR_URL"
+        )
         return
     try:
         reason = await why_not_durable(monitor_url.get_secret_value())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tests.support.pushes import (
     request,
     visit,
 )
+from tests.support.visitors import Visitors
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("platform")]
 
@@ -150,17 +150,7 @@ async def test_a_second_push_replaces_the_first_without_a_failed_request(
     await platform.until_body("steady", "one")
     first = platform.newest("steady")
 
-    seen: list[Answer] = []
-    stop = threading.Event()
-
-    def visitor() -> None:
-        # 50 requests a second: one each 20 ms.
-        while not stop.wait(0.02):
-            seen.append(platform.visit("steady"))
-
-    load = threading.Thread(target=visitor)
-    load.start()
-    try:
+    with Visitors(lambda: platform.visit("steady"), per_second=50) as visitors:
         platform.push("steady", repository, repository.commit(python_app("two")))
         await platform.until_body("steady", "two")
 
@@ -169,14 +159,14 @@ async def test_a_second_push_replaces_the_first_without_a_failed_request(
             return [each["state"] for each in instances] == ["stopped"]
 
         await eventually(first_is_gone, timeout=30)
-    finally:
-        stop.set()
-        load.join()
 
-    assert {answer.status for answer in seen} == {200}
-    bodies = [answer.body for answer in seen]
-    assert set(bodies) == {"one", "two"}
-    assert bodies == sorted(bodies)  # never back to the old version
+    visits = visitors.visits
+    assert {visit.answer.status for visit in visits} == {200}
+    assert {visit.answer.body for visit in visits} == {"one", "two"}
+    first_two = min(visit.ended for visit in visits if visit.answer.body == "two")
+    last_one = max(visit.began for visit in visits if visit.answer.body == "one")
+    assert last_one < first_two  # never back to the old version
+    assert len(visits) >= visitors.due - 1
     assert platform.api(f"/deployments/{first['id']}")["state"] == "superseded"
 
 
@@ -187,7 +177,7 @@ async def test_a_second_push_replaces_the_first_without_a_failed_request(
             "nothing",
             {"README.txt": "no application here"},
             "nothing_detected",
-            "",
+            "README.txt",
         ),
         (
             "exits",

@@ -112,6 +112,7 @@ class QueuesContract:
 
     async def test_looking_changes_nothing(self, puller: Puller) -> None:
         await puller.bus.publish([fact(puller.project, 1)])
+        await eventually(lambda: _depth_is(puller, 1))
         assert await look(puller) == await look(puller)
 
     async def test_a_reading_travels_as_json(self, puller: Puller) -> None:

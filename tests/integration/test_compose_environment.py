@@ -50,7 +50,7 @@ class _Nats(Program):
     async def command(self) -> Command:
         text = (ROOT / "deploy" / "nats.conf").read_text()
         text = text.replace("0.0.0.0:4222", f"127.0.0.1:{self.port}")
-        text = text.replace("127.0.0.1:8222", f"127.0.0.1:{self.monitor_port}")
+        text = text.replace("0.0.0.0:8222", f"127.0.0.1:{self.monitor_port}")
         text = text.replace("store_dir: /data", f"store_dir: {json.dumps(str(self._directory))}")
         configuration = self._directory / "nats.conf"
         configuration.write_text(text)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from nats.js.errors import NotFoundError
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from cli.embedded.nats import NatsServer
 from events import durability
@@ -144,11 +146,28 @@ async def test_a_server_that_fsyncs_late_is_found_out(
         lambda: LazyServer(tmp_path, port=free_port(), monitor_port=free_port())
     ) as server:
         reason = await durability.why_not_durable(server.monitor_url)
+        with capture_logs() as said:
+            await durability.warn(SecretStr(server.monitor_url))
+    assert [line["event"] for line in said] == ["broker can lose acknowledged events"]
     assert reason is not None
     assert "every 120 s" in reason
     assert "sync_interval: always" in reason
 
 
 async def test_a_monitor_that_is_away_is_said() -> None:
+    away = "http://127.0.0.1:1"
     with pytest.raises(BrokerUnavailable):
-        await durability.why_not_durable("http://127.0.0.1:1")
+        await durability.why_not_durable(away)
+    with capture_logs() as said:
+        await durability.warn(SecretStr(away))
+        await durability.warn(None)
+    assert [(line["log_level"], line["event"]) for line in said] == [
+        ("warning", "broker durability unknown"),
+        ("warning", "broker durability unchecked"),
+    ]
+
+
+async def test_a_durable_broker_is_no_news(nats_monitor_url: str) -> None:
+    with capture_logs() as said:
+        await durability.warn(SecretStr(nats_monitor_url))
+    assert said == []

@@ -17,7 +17,7 @@ import pytest
 from cyclopts import CycloptsError
 from pydantic import SecretStr
 
-from cli.assembly import NATS_PORT, POSTGRES_PORT, VALKEY_PORT
+from cli.assembly import NATS_MONITOR_PORT, NATS_PORT, POSTGRES_PORT, VALKEY_PORT
 from cli.main import app
 from consumers.registry import GROUPS
 from tests.support import compose
@@ -116,20 +116,24 @@ def test_published_ports_are_the_ones_that_are_listened_on() -> None:
 
 def test_urls_lead_to_services_and_their_ports(env: dict[str, str]) -> None:
     ports = {
-        "api": SETTINGS.api.port,
-        "nats": NATS_PORT,
-        "postgres": POSTGRES_PORT,
-        "valkey": VALKEY_PORT,
+        ("http", "api"): SETTINGS.api.port,
+        ("nats", "nats"): NATS_PORT,
+        ("http", "nats"): NATS_MONITOR_PORT,
+        ("postgresql", "postgres"): POSTGRES_PORT,
+        ("redis", "valkey"): VALKEY_PORT,
     }
     seen = set()
     for service in OURS.values():
         for name, value in compose.environment(service, env).items():
             if name.endswith("_URL") and name != "ZEITWORK_PUBLIC_URL":
                 url = urlsplit(value)
-                assert url.port == ports[str(url.hostname)], name
-                seen.add(url.hostname)
+                place = (url.scheme, str(url.hostname))
+                assert url.port == ports[place], name
+                seen.add(place)
     assert seen == set(ports)
-    assert f":{NATS_PORT}" in (ROOT / "deploy/nats.conf").read_text()
+    broker = (ROOT / "deploy/nats.conf").read_text()
+    assert f"listen: 0.0.0.0:{NATS_PORT}" in broker
+    assert f"http: 0.0.0.0:{NATS_MONITOR_PORT}" in broker
     assert f"port {VALKEY_PORT}" in (ROOT / "deploy/valkey.conf").read_text()
 
 

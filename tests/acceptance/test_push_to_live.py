@@ -177,7 +177,7 @@ async def test_a_second_push_replaces_the_first_without_a_failed_request(
             "nothing",
             {"README.txt": "no application here"},
             "nothing_detected",
-            "README.txt",
+            "No builder recognises this repository",
         ),
         (
             "exits",

@@ -16,6 +16,7 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[2]
 _DEADLINE_SECONDS = 300.0
 _STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.02
 
 
 def main() -> None:
@@ -31,7 +32,6 @@ def main() -> None:
                 env=_environment(),
                 stdout=subprocess.PIPE,
                 stderr=progress,
-                text=True,
                 start_new_session=True,
             )
         try:
@@ -44,14 +44,16 @@ def main() -> None:
         print("\n".join(f"  {line}" for line in lines if "after its push" in line))
 
 
-def _first_url(process: subprocess.Popen[str], deadline: float) -> str:
+def _first_url(process: subprocess.Popen[bytes], deadline: float) -> str:
     assert process.stdout is not None
-    for line in process.stdout:
-        name, _, value = line.strip().partition("  ")
-        if name == "example":
-            return value.strip()
-        if time.perf_counter() > deadline:
-            break
+    os.set_blocking(process.stdout.fileno(), False)
+    said = b""
+    while time.perf_counter() < deadline and process.poll() is None:
+        said += process.stdout.read() or b""
+        for line in said.decode().splitlines():
+            if line.startswith("example "):
+                return line.removeprefix("example ").strip()
+        time.sleep(_POLL_SECONDS)
     raise AssertionError("make run printed no URL")
 
 

@@ -13,12 +13,12 @@ from rich.text import Text
 from cli import output
 from cli.client import Client, connect
 from cli.event_lines import event_line
+from cli.event_slices import event_slice
 from cli.exits import Exit
 from cli.operations import agreed, carried_out
 from cli.options import Flag, Options
 from zeitwork.errors import InvalidInput
 
-_PAGE = 500
 _MOST_PRINTED = 100
 _MARKS = {"insert": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
 _OUTCOMES = {"done": "green", "failed": "red", "later": "yellow", "drop": "yellow"}
@@ -81,41 +81,29 @@ async def replay(
 
 
 async def _print_window(client: Client, window: Window, limit: int, options: Options) -> int:
-    found: list[dict[str, Any]] = []
-    after: str | None = None
-    while len(found) < limit:
-        size = min(_PAGE, limit - len(found))
-        page = await client.get("/events", **asdict(window), after=after, limit=size)
-        found += page["items"]
-        after = page["next"]
-        if after is None:
-            break
+    found, more = await event_slice(client, asdict(window), most=limit)
     if options.json:
         output.emit_json(found)
     for event in found if not options.json else []:
         output.out.print(event_line(event))
     if not found:
         return _nothing("The window holds no event.")
-    if after is not None and not options.json:
+    if more and not options.json:
         output.err.print(f"The first {len(found)}; narrow the window or raise --limit for others.")
     return Exit.OK
 
 
 async def _dry_run(client: Client, params: Mapping[str, Any], options: Options) -> int:
     report = await carried_out(client, "replay", {**params, "mode": "dry"}, doing="Rehearsing")
-    if options.json:
-        output.emit_json(report)
-    if report["matched"] == 0:
-        return _nothing(f"The window holds no event that {report['consumer']} takes.")
-    if not options.json:
-        for line in lines(report):
-            output.out.print(line)
-        output.err.print(f"{_summary(report)}. Nothing was changed.")
-    return Exit.OK
+    return _ended(report, "Nothing was changed.", options)
 
 
 async def _again(client: Client, params: Mapping[str, Any], options: Options) -> int:
     report = await carried_out(client, "replay", {**params, "mode": "again"}, doing="Replaying")
+    return _ended(report, "", options)
+
+
+def _ended(report: Mapping[str, Any], remark: str, options: Options) -> int:
     if options.json:
         output.emit_json(report)
     if report["matched"] == 0:
@@ -123,7 +111,7 @@ async def _again(client: Client, params: Mapping[str, Any], options: Options) ->
     if not options.json:
         for line in lines(report):
             output.out.print(line)
-        output.err.print(f"{_summary(report)}.")
+        output.err.print(f"{_summary(report)}. {remark}".rstrip())
     return Exit.UNEXPECTED if report["outcomes"].get("failed") else Exit.OK
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from cli import output
 from cli.client import Client, connect
 from cli.event_lines import plain_facts
+from cli.event_slices import event_slice
 from cli.exits import Exit
 from cli.options import Options
 from zeitwork.errors import NotFound
@@ -84,7 +85,7 @@ async def timeline(
     """Print the chain of causes of a deployment: offset from its start, and since the cause."""
     async with connect(options) as client:
         named = deployment if deployment.startswith("dep_") else await _newest(client, deployment)
-        events = await client.pages("/events", "after", deployment=named, limit=500)
+        events, _ = await event_slice(client, {"deployment": named})
     moments = chain(events)
     if options.json:
         output.emit_json([_document(moment) for moment in moments])

@@ -136,12 +136,27 @@ class _Broker(NatsBroker):
     many connections; that ends the task that reconnects, and the process stays deaf for good.
     """
 
+    _refusal: str | None = None
+
     @override
     def _log_connection_broken(self, error_cb: Any = None) -> Any:
         async def note(error: Exception) -> None:
-            _log.debug("bus error", connection="consumers", error=str(error))
+            text = str(error) or type(error).__name__
+            # What NATS says needs an operator, once; that it is away, the bus has said already.
+            news = isinstance(error, nats.errors.Error) and text != self._refusal
+            log = _log.warning if news else _log.debug
+            log("bus error", connection="consumers", error=text)
+            if news:
+                self._refusal = text
 
         return note
+
+    @override
+    def _log_reconnected(self, cb: Any = None) -> Any:
+        async def forget() -> None:
+            self._refusal = None  # the next one is news, even in the same words
+
+        return super()._log_reconnected(forget)
 
 
 def _security(endpoint: Endpoint) -> NatsSecurity | SASLPlaintext | None:

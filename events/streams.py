@@ -231,7 +231,6 @@ SCHEDULING: Final = _facts(
     "Places instances on nodes",
     instances.InstanceCreated,
     instances.InstanceLost,
-    instances.InstanceFailed,
     nodes.NodeReady,
 )
 INSTANCES: Final = _facts("instances-v1", "Takes the nodes' reports", instances.InstanceReported)

@@ -185,7 +185,3 @@ async def artifact_upsert(
         .returning(Artifact.id)
     )
     return (await session.execute(statement)).scalar_one()
-
-
-async def artifact_find(session: AsyncSession, artifact_id: str) -> Artifact | None:
-    return await session.get(Artifact, artifact_id)

@@ -59,7 +59,7 @@ async def test_at_the_bound_nothing_is_taken_in_until_there_is_room(
         assert problem["retryable"] is True
         assert int(answer.headers["Retry-After"]) > 1
     assert await every(work, Organisation) == []
-    assert [each.guid for each in await every(work, WebhookDelivery)] != ["another"]
+    assert "another" not in [each.guid for each in await every(work, WebhookDelivery)]
     # What reads, and the machines and handlers that work it off, go on.
     assert (await api.get("/organisations")).status == 200
     assert (await api.post("/nodes", NODE, token=NODE_TOKEN)).status in {200, 201}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,22 +32,26 @@ class Cli:
         url = api.base.removesuffix(PREFIX)
         return cls({"ZEITWORK_API_URL": url, "ZEITWORK_API_TOKEN": API_TOKEN, **env})
 
-    async def __call__(self, *arguments: str) -> Finished:
-        """Run it to its end."""
-        async with self.started(*arguments) as process, asyncio.timeout(_SECONDS):
-            out, err = await process.communicate()
+    async def __call__(self, *arguments: str, typed: str | None = None) -> Finished:
+        """Run it to its end; `typed` is what a person at a terminal types."""
+        with _keyboard(typed) as stdin:
+            async with self.started(*arguments, stdin=stdin) as process, asyncio.timeout(_SECONDS):
+                out, err = await process.communicate()
         assert process.returncode is not None
         return Finished(process.returncode, out.decode(), err.decode())
 
     @asynccontextmanager
     async def started(
-        self, *arguments: str, stdout: int = asyncio.subprocess.PIPE
+        self,
+        *arguments: str,
+        stdin: int = asyncio.subprocess.DEVNULL,
+        stdout: int = asyncio.subprocess.PIPE,
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run it for the block."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "cli.main", *arguments,
             env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent", **self.env},
-            cwd=_ROOT, stdout=stdout, stderr=asyncio.subprocess.PIPE,
+            cwd=_ROOT, stdin=stdin, stdout=stdout, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
             yield process
@@ -54,6 +59,21 @@ class Cli:
             if process.returncode is None:
                 process.kill()
             await process.wait()
+
+
+@contextmanager
+def _keyboard(typed: str | None) -> Iterator[int]:
+    """A terminal's end for a process to read from, where something is typed; else nothing."""
+    if typed is None:
+        yield asyncio.subprocess.DEVNULL
+        return
+    person, terminal = os.openpty()
+    try:
+        os.write(person, typed.encode())
+        yield terminal
+    finally:
+        os.close(terminal)
+        os.close(person)
 
 
 def problem(done: Finished) -> dict[str, Any]:

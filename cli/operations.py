@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 from cli import output
 from cli.client import Client
 from zeitwork import clock
-from zeitwork.errors import InvalidInput, TimedOut, ZeitworkError
+from zeitwork.errors import TimedOut, ZeitworkError
 
 _POLL_SECONDS = 0.2
 _WAIT_SECONDS = 45 * 60.0  # more than the platform gives an operation, so it has the last word
@@ -48,17 +47,3 @@ async def carried_out(
         )
     report: dict[str, Any] = operation["report"]
     return report
-
-
-def agreed(question: str, *, yes: bool) -> bool:
-    """Whether the person at the terminal says yes, now or by `--yes`.
-
-    Raises:
-        InvalidInput: nobody is there to be asked.
-    """
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise InvalidInput(f"{question} Say --yes; there is no terminal to ask at.")
-    output.err.print(f"{question} [y/N] ", end="", markup=False)
-    return input().strip().lower() in {"y", "yes"}

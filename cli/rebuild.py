@@ -11,8 +11,9 @@ from rich.text import Text
 
 from cli import output
 from cli.client import connect
+from cli.confirmation import confirm
 from cli.exits import Exit
-from cli.operations import agreed, carried_out
+from cli.operations import carried_out
 from cli.options import Flag, Options
 
 app = App(name="rebuild", help="Recompute a projection: routing.")
@@ -54,7 +55,7 @@ async def routing(
         if not options.json:
             for line in difference_lines(found):
                 output.out.print(line)
-        if not agreed("Write this?", yes=yes):
+        if not yes and not await confirm("Write this?"):
             output.err.print("Nothing was written.")
             return Exit.INTERRUPTED
         written = await carried_out(

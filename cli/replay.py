@@ -12,10 +12,11 @@ from rich.text import Text
 
 from cli import output
 from cli.client import Client, connect
+from cli.confirmation import confirm
 from cli.event_lines import event_line
 from cli.event_slices import event_slice
 from cli.exits import Exit
-from cli.operations import agreed, carried_out
+from cli.operations import carried_out
 from cli.options import Flag, Options
 from zeitwork.errors import InvalidInput
 
@@ -74,7 +75,7 @@ async def replay(
         if dry_run:
             return await _dry_run(client, params, options)
         question = f"{to} will take these events for real, once more. Go on?"
-        if not agreed(question, yes=yes):
+        if not yes and not await confirm(question):
             output.err.print("Nothing was done.")
             return Exit.INTERRUPTED
         return await _again(client, params, options)

@@ -61,7 +61,7 @@ async def collect(database: Database, js: JetStreamContext, pushes: Sequence[Pus
             headers["ce-id"] for headers in await stored(js, "ZW_EVENTS") if "ce-id" in headers
         ],
         consumers=_consumers(database),
-        taken=[(consumer, event_id) for consumer, event_id in inbox],
+        taken={(consumer, event_id) for consumer, event_id in inbox},
         buried={
             (headers["zw-durable"], headers.get("ce-id", ""))
             for headers in await stored(js, "ZW_DLQ")

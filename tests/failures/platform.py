@@ -95,6 +95,14 @@ class ServeProcess:
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
 
+    async def until_said(self, event: str) -> None:
+        """Its log has the event."""
+
+        async def said() -> bool:
+            return _none([] if self.said(event) else [f"it never said {event!r}"])
+
+        await eventually(said, timeout=_START_SECONDS)
+
     def said(self, event: str) -> int:
         """How often its log has an event."""
         return self.log.read_text(errors="replace").count(f'"event": "{event}"')
@@ -277,13 +285,16 @@ class Platform:
     async def has_its_topology(self) -> bool:
         """Streams and durables exist; the processes' guards make them anew."""
         async with topology.jetstream(self.nats.url.get_secret_value()) as js:
-            return await topology.missing(js, durables=evidence.pulled(self.database)) == []
+            absent = await topology.missing(js, durables=evidence.pulled(self.database))
+        return _none([f"{one} is not there" for one in absent])
 
     async def waits_for_room(self) -> bool:
         """Every fact is out, and the jobs that ZW_JOBS has no room for wait."""
         async with self.database.read() as session:
             waiting = {name: each.depth for name, each in (await outbox.backlog(session)).items()}
-        return set(waiting) == {"ZW_JOBS"} and waiting["ZW_JOBS"] > 0
+        found = [f"{depth} events wait for {name}" for name, depth in waiting.items()
+                 if name != "ZW_JOBS"]  # fmt: skip
+        return _none(found if waiting.get("ZW_JOBS") else [*found, "no job waits for room"])
 
     async def close(self) -> None:
         for process in self.processes.values():

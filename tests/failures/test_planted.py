@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.failures.planted.__main__ import ROOT, Planted, planted
+from tests.failures.planted.__main__ import ROOT, Planted, Ran, escape, planted, unsound
 
 _BUGS = planted()
 
@@ -34,3 +34,23 @@ def test_a_planted_bug_names_a_test_that_there_is(bug: Planted) -> None:
     name = test.partition("[")[0]
     assert f"def {name}(" in (ROOT / path).read_text()
     assert bug.why.endswith(".")
+    assert bug.expected.strip()
+
+
+def test_only_a_complaint_with_the_expected_words_finds_a_bug() -> None:
+    bug = Planted(Path("lost.patch"), "It loses a push.", "tests/x.py::test_x", "has no delivery")
+    said = "E       AssertionError: I1 guid was acknowledged and has no delivery\n1 failed"
+    assert escape(bug, Ran(1, said)) == ""
+    assert "without saying" in escape(bug, Ran(1, "E       OSError: no server\n1 failed"))
+    assert "without saying" in escape(bug, Ran(1, 'raise AssertionError("has no delivery")'))
+    assert "does not fail" in escape(bug, Ran(0, "1 passed in 1.00s"))
+    assert "does not fail" in escape(bug, Ran(2, said))
+    assert "does not fail" in escape(bug, Ran(None, "not done within 300 s"))
+
+
+def test_a_test_that_does_not_pass_without_a_bug_proves_nothing() -> None:
+    assert unsound(Ran(0, "1 passed in 1.00s")) == ""
+    assert unsound(Ran(0, "1 skipped in 1.00s"))
+    assert unsound(Ran(1, "1 failed in 1.00s"))
+    assert unsound(Ran(5, "no tests ran in 1.00s"))
+    assert unsound(Ran(None, "not done within 300 s"))

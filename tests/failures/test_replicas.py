@@ -50,7 +50,7 @@ async def test_a_builder_that_was_taken_for_dead_changes_nothing_when_it_comes_b
     await next_one.until_stopped()
 
     late.resume()
-    await eventually(lambda: late.said("message dropped"), timeout=30)
+    await late.until_said("message dropped")
     (build,) = await every(platform.work, Build)
     assert build.state is BuildState.RUNNING
 

@@ -1,11 +1,14 @@
 """`make test-planted`: plants each bug in a copy of the tree, and expects its one test to fail.
 
-A test that has never been seen to fail proves nothing. Each patch names its test in a line
-`Test: …`; that test has to pass without the patch and to fail with it.
+A test that has never been seen to fail proves nothing, and neither does one that fails anyway. Each
+patch names its test in a line `Test: …`, and in a line `Expect: …` words of its complaint, as a
+regular expression. The test has to pass in a copy without the patch, and to fail with those words
+in a copy with it.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,17 +18,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 _SECONDS = 300.0
+_MOST = 3000  # characters of a test's output to show
+_PASSED = 0
 _FAILED = 1  # pytest's exit code for tests that ran and failed
 _SKIPPED = {".git", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A bug, and the test that finds it."""
+    """A bug, the test that finds it, and words of what that test then says."""
 
     path: Path
     why: str
     test: str
+    expected: str
 
     @property
     def name(self) -> str:
@@ -45,9 +51,14 @@ def planted() -> list[Planted]:
     """Every patch beside this file."""
     found = []
     for path in sorted(Path(__file__).parent.glob("*.patch")):
-        why, test, *_ = path.read_text().splitlines()
-        found.append(Planted(path, why, test.removeprefix("Test: ")))
+        why, test, expected, *_ = path.read_text().splitlines()
+        found.append(Planted(path, why, _after("Test: ", test), _after("Expect: ", expected)))
     return found
+
+
+def _after(label: str, line: str) -> str:
+    assert line.startswith(label), f"{line!r} does not start with {label!r}"
+    return line.removeprefix(label)
 
 
 def copied(target: Path) -> Path:
@@ -57,36 +68,68 @@ def copied(target: Path) -> Path:
     return target
 
 
-def run_test(tree: Path, test: str) -> subprocess.CompletedProcess[str]:
-    arguments = ("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "", test)
-    return _run(sys.executable, *arguments, tree=tree)
-
-
 def main(names: list[str]) -> int:
-    """Report on each bug; 1 when one was not found."""
-    escaped = []
-    for bug in planted():
-        if names and bug.name not in names:
-            continue
-        with tempfile.TemporaryDirectory(prefix="zeitwork-planted-") as directory:
-            tree = copied(Path(directory) / "tree")
+    """Report on each bug; 1 unless every one was found."""
+    bugs = [bug for bug in planted() if not names or bug.name in names]
+    if unknown := {*names} - {bug.name for bug in bugs}:
+        print(f"no such patch: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    sound: dict[str, Ran] = {}
+    missed = 0
+    for bug in bugs:
+        if bug.test not in sound:
+            sound[bug.test] = _try(bug.test)
+        wrong = unsound(sound[bug.test]) or escape(bug, _try(bug.test, bug))
+        print(f"{'MISSED ' if wrong else 'found  '}  {bug.name}: {bug.why}", flush=True)
+        print(f"         {wrong or bug.expected}", flush=True)
+        missed += bool(wrong)
+    print(f"{len(bugs) - missed} of {len(bugs)} found; {len(sound)} tests ran without a bug first")
+    return 1 if missed else 0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a test ended; no code when it did not end in time."""
+
+    code: int | None
+    output: str
+
+    @property
+    def complaint(self) -> str:
+        """What the test said, without the source around it."""
+        return "\n".join(line for line in self.output.splitlines() if line.startswith("E  "))
+
+
+def _try(test: str, bug: Planted | None = None) -> Ran:
+    """Run it in a copy of the tree, which has the bug if one is given."""
+    with tempfile.TemporaryDirectory(prefix="zeitwork-planted-") as directory:
+        tree = copied(Path(directory) / "tree")
+        if bug is not None:
             bug.apply(tree)
-            done = run_test(tree, bug.test)
-        found = done.returncode == _FAILED
-        print(f"{'found  ' if found else 'ESCAPED'}  {bug.name}: {bug.why}", flush=True)
-        if found:
-            print(f"         {_complaint(done.stdout)}", flush=True)
-        else:
-            escaped.append(bug.name)
-            print(done.stdout[-3000:] + done.stderr[-1000:], flush=True)
-    return 1 if escaped else 0
+        try:
+            done = _run(
+                sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "",
+                test, tree=tree,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return Ran(None, f"not done within {_SECONDS:g} s")
+    return Ran(done.returncode, done.stdout + done.stderr)
 
 
-def _complaint(output: str) -> str:
-    """What the test said."""
-    said = [line for line in output.splitlines() if line.startswith("E  ")]
-    wanted = [line for line in said if "AssertionError" in line] or said or ["(no words)"]
-    return wanted[-1].removeprefix("E").strip()[:200]
+def unsound(ran: Ran) -> str:
+    """Why a test proves nothing: it does not pass as things are. Empty when it does."""
+    if ran.code == _PASSED and "1 passed" in ran.output:  # a skipped one ends with 0, too
+        return ""
+    return f"its test does not pass without it (exit code {ran.code}):\n{ran.output[-_MOST:]}"
+
+
+def escape(bug: Planted, ran: Ran) -> str:
+    """How the bug got by its test; empty when it did not."""
+    if ran.code == _FAILED and re.search(bug.expected, ran.complaint):
+        return ""
+    if ran.code == _FAILED:
+        return f"its test fails without saying {bug.expected!r}:\n{ran.complaint[-_MOST:]}"
+    return f"its test does not fail (exit code {ran.code}):\n{ran.output[-_MOST:]}"
 
 
 def _run(*argv: str, tree: Path) -> subprocess.CompletedProcess[str]:

@@ -70,7 +70,9 @@ def _python(text: str) -> Mapping[str, str]:
         for path in (_EXAMPLES / "python-plain").iterdir()
         if path.is_file()
     }
-    return {**found, "message.txt": text}
+    page = found["main.py"].replace("Hello from Python", text)
+    assert page != found["main.py"]
+    return {**found, "main.py": page}
 
 
 def _pushes(

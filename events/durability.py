@@ -49,7 +49,7 @@ async def warn(monitor_url: SecretStr | None) -> None:
     """Say at start what is known about the server's durability."""
     if monitor_url is None:
         _log.warning(
-            "broker durability unchecked", then=f"{_ADVICE}; set ZEITWORK_NATS_MONITOR_URL"
+            "broker durability unchecked", then=_ADVICE, setting="ZEITWORK_NATS_MONITOR_URL"
         )
         return
     try:

@@ -88,12 +88,13 @@ def _options(spec: Spec) -> list[str]:
     if spec.status_fd is not None:
         argv += ["--json-status-fd", str(spec.status_fd)]
     argv += _system()
+    # Before the toolchains: one of them may lie below /tmp.
+    argv += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", HOME]
+    argv += ["--size", str(_TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108 - the sandbox's own
     for path in spec.read_only:
         argv += ["--ro-bind", str(path), str(path)]
     for name, path in spec.tools.items():
         argv += ["--ro-bind", str(path), f"{TOOLS}/{name}"]
-    argv += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", HOME]
-    argv += ["--size", str(_TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108 - the sandbox's own
     if spec.throwaway:
         argv += ["--overlay-src", str(spec.app), "--tmp-overlay", APP]
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Literal
 
 from pydantic import SecretStr
@@ -13,8 +13,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
 
+from db.direct import Answer, Direct, first_line
 from zeitwork import ids, metrics
 from zeitwork.errors import DatabaseUnavailable, InvalidInput, InvalidSettings, ZeitworkError
 
@@ -90,29 +90,28 @@ class Database:
 
         Raises:
             DatabaseUnavailable: no connection, or the statement took too long.
+            InvalidInput: `tenant` is no organisation's id.
         """
-        async with translated(), AsyncSession(self.engine, expire_on_commit=False) as session:
-            await begin(session, tenant, access="READ ONLY")
+        async with (
+            translated(),
+            opened(self.engine, beginning(tenant, access="READ ONLY")) as (
+                connection,
+                _,
+            ),
+            AsyncSession(connection, expire_on_commit=False) as session,
+        ):
             yield session
 
 
-async def begin(
-    session: AsyncSession,
-    tenant: str,
-    *,
-    access: Literal["READ ONLY", "READ WRITE"],
-    first: str | None = None,
-) -> bool:
-    """Open the transaction, and say whose rows it may see: an organisation's, or all.
-
-    One round trip does both, and finds out whether a pooled connection still lives: nothing is
-    committed on it yet, so a dead one is replaced without anybody noticing.
+def beginning(
+    tenant: str, *, access: Literal["READ ONLY", "READ WRITE"], first: str | None = None
+) -> str:
+    """The statements that open a transaction and say whose rows it may see, in one message.
 
     Args:
-        first: a statement without parameters that the same round trip is to carry.
-
-    Returns:
-        False when `first` was given and answered no row.
+        tenant: an organisation's id, or all.
+        first: a statement without parameters that is to travel with them; what it answers is the
+            answer of the whole.
 
     Raises:
         InvalidInput: `tenant` is no organisation's id.
@@ -120,24 +119,53 @@ async def begin(
     # Either text is safe inside quotes; several statements in one message take no parameters.
     visible = tenant if tenant == ALL_TENANTS else str(ids.to_uuid(ids.Prefix.ORGANISATION, tenant))
     opening = f"BEGIN {access}; SELECT set_config('zeitwork.organisation', '{visible}', true)"
-    if first is not None:
-        # The driver shows the first answer. A BEGIN takes what stands before it in its message
-        # into its transaction (PostgreSQL, "Multiple Statements in a Simple Query").
-        opening = f"{first}; {opening}"
-    try:
-        return await session.run_sync(_answered, opening)
-    except DBAPIError as error:
-        # A given connection is given for a lock that it holds, which a new one would not.
-        if not error.connection_invalidated or isinstance(session.bind, AsyncConnection):
-            raise
-        # The engine now distrusts all connections that are as old: the next one is new.
-        await session.rollback()
-        return await session.run_sync(_answered, opening)
+    # A BEGIN takes what stands before it in its message into its transaction (PostgreSQL,
+    # "Multiple Statements in a Simple Query").
+    return opening if first is None else f"{first}; {opening}"
 
 
-def _answered(session: Session, statements: str) -> bool:
-    answer = session.connection().exec_driver_sql(statements)
-    return not answer.returns_rows or answer.first() is not None
+@asynccontextmanager
+async def opened(
+    engine: AsyncEngine, opening: str
+) -> AsyncIterator[tuple[AsyncConnection, Answer]]:
+    """A connection of the pool on which `opening` has run, and what its first statement answered.
+
+    The opening finds out whether a pooled connection still lives: nothing is committed on it yet,
+    so a dead one is replaced without anybody noticing.
+
+    Raises:
+        DatabaseUnavailable: no connection.
+    """
+    async with AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(_lent(engine))
+        direct = Direct(connection)
+        try:
+            answer = await direct.script(opening)
+        except DatabaseUnavailable:
+            if not direct.closed:
+                raise
+            await _distrust(connection)
+            connection = await stack.enter_async_context(_lent(engine))
+            answer = await Direct(connection).script(opening)
+        yield connection, answer
+
+
+@asynccontextmanager
+async def _lent(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """One that broke meanwhile does not go back."""
+    async with engine.connect() as connection:
+        direct = Direct(connection)
+        try:
+            yield connection
+        finally:
+            if direct.closed and not connection.invalidated:
+                await connection.invalidate()
+
+
+async def _distrust(connection: AsyncConnection) -> None:
+    """Let the pool see that this one is dead: it then replaces all that are as old."""
+    with suppress(DBAPIError):
+        await connection.exec_driver_sql("SELECT 1")
 
 
 @asynccontextmanager
@@ -146,12 +174,12 @@ async def translated() -> AsyncIterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error)}") from error
+        raise DatabaseUnavailable(f"PostgreSQL: {_said(error)}") from error
     except DataError as error:
-        raise InvalidInput(f"The database cannot hold a value: {_first_line(error)}") from error
+        raise InvalidInput(f"The database cannot hold a value: {_said(error)}") from error
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error)}") from error
+            raise DatabaseUnavailable(f"PostgreSQL: {_said(error)}") from error
         raise
     except StatementError as error:
         # A column type of ours refused a value (db/columns.py).
@@ -160,9 +188,8 @@ async def translated() -> AsyncIterator[None]:
         raise
 
 
-def _first_line(error: Exception) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return str(cause).strip().split("\n", 1)[0]
+def _said(error: Exception) -> str:
+    return first_line(error.orig if isinstance(error, DBAPIError) else error)
 
 
 def driver_url(url: SecretStr) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from db.direct import Direct
 from db.models.dead_letters import DeadLetter
 from db.models.outbox import EventLog, Outbox
 from events import streams
@@ -41,10 +42,10 @@ class Backlog:
 
 
 # The order of the array becomes the order of the ids; one statement is one round trip.
-_APPEND = text("""
+_APPEND = b"""
     WITH said AS (
         SELECT * FROM ROWS FROM (
-            json_to_recordset(CAST(:rows AS json)) AS (
+            json_to_recordset(CAST(%(rows)s AS json)) AS (
                 event_id uuid, created_at timestamptz, type text, schema_version integer,
                 aggregate_id text, aggregate_version bigint, organisation_id uuid,
                 project_id uuid, correlation_id text, causation_id text, actor text,
@@ -65,33 +66,29 @@ _APPEND = text("""
     )
     INSERT INTO outbox (stream, event_log_id, created_at)
     SELECT said.stream, logged.id, logged.created_at FROM logged JOIN said USING (event_id)
-""")
+"""
 
 
-async def append(session: AsyncSession, emitted: Sequence[tuple[Envelope, str]]) -> None:
+async def append(direct: Direct, emitted: Sequence[tuple[Envelope, str]]) -> None:
     """Write events to `event_log` and `outbox`.
-
-    Aggregates are updated before this runs, so that their row locks put the ids of one
-    aggregate's events into the order of their commits.
 
     Raises:
         InvalidInput: an id in an envelope is none.
     """
     if not emitted:
         return
-    await session.flush()
     rows = [_row(envelope, subject) for envelope, subject in emitted]
-    await session.execute(_APPEND, {"rows": json.dumps(rows)})
+    await direct.rows(_APPEND, {"rows": json.dumps(rows)})
 
 
 # A claim deletes its rows, so it has no cursor and cannot step over a late commit. They are chosen
 # in a step of their own: as a subquery of DELETE, a nested loop would choose anew for every row.
 # It waits for rows that another claim holds: skipping them would overtake it. OFFSET 0 keeps the
 # planner from reading the whole log in order to join a thousand rows of it.
-_CLAIM = text("""
+_CLAIM = b"""
     WITH chosen AS MATERIALIZED (
-        SELECT stream, event_log_id FROM outbox WHERE stream = :stream
-        ORDER BY event_log_id LIMIT :most FOR UPDATE
+        SELECT stream, event_log_id FROM outbox WHERE stream = %(stream)s
+        ORDER BY event_log_id LIMIT %(most)s FOR UPDATE
     ), claimed AS (
         DELETE FROM outbox USING chosen
         WHERE outbox.stream = chosen.stream AND outbox.event_log_id = chosen.event_log_id
@@ -104,12 +101,12 @@ _CLAIM = text("""
         OFFSET 0
     ) AS log
     ORDER BY log.id
-""")
+"""
 
 
-async def claim(session: AsyncSession, stream: str, *, most: int) -> list[Claimed]:
+async def claim(direct: Direct, stream: str, *, most: int) -> list[Claimed]:
     """Take a stream's oldest events off the outbox; they are gone when the transaction commits."""
-    rows = await session.execute(_CLAIM, {"stream": stream, "most": most})
+    rows = await direct.rows(_CLAIM, {"stream": stream, "most": most})
     return [
         Claimed(id_, created_at, Message(subject, payload, headers, headers["ce-id"]))
         for id_, created_at, subject, headers, payload in rows

@@ -90,7 +90,6 @@ class Rehearsal(UnitOfWork):
             await tx.session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
             self.changes += await _written(tx.session, self.database)
             self.emitted += [envelope for envelope, _ in tx.emitted]
-        await tx.session.rollback()
 
 
 async def _written(session: AsyncSession, database: Database) -> list[Change]:

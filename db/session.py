@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
 from db import inbox, outbox
-from db.engine import ALL_TENANTS, Database, begin, translated
+from db.direct import Answer, Direct
+from db.engine import ALL_TENANTS, Database, beginning, opened, translated
 from db.wake import Wake
 from events import subjects
 from events.bus import Message, addressed
@@ -39,21 +40,32 @@ class Take:
 
 
 class Transaction:
-    """A unit of work: a session, and the events that its commit makes known.
+    """A unit of work: its statements, and the events that its commit makes known.
 
     Attributes:
         first_time: False when it was to take an event that the consumer has taken before.
     """
 
-    def __init__(self, session: AsyncSession, source: str, *, first_time: bool = True) -> None:
-        self.session = session
+    def __init__(
+        self, connection: AsyncConnection, source: str, *, first_time: bool = True
+    ) -> None:
+        self.direct = Direct(connection)
         self.first_time = first_time
         self.emitted: list[tuple[Envelope, str]] = []
         self.streams: set[str] = set()
         self.discarded = False
         self.committed = False
         self._source = source
+        self._connection = connection
+        self._session: AsyncSession | None = None
         self._afterwards: list[Callable[[], None]] = []
+
+    @property
+    def session(self) -> AsyncSession:
+        """Made when it is first asked for; `direct` costs less and sees the same transaction."""
+        if self._session is None:
+            self._session = AsyncSession(self._connection, expire_on_commit=False)
+        return self._session
 
     def emit(
         self,
@@ -94,11 +106,23 @@ class Transaction:
 
     async def commit(self) -> None:
         """The work of `UnitOfWork`."""
-        await outbox.append(self.session, self.emitted)
-        await self.session.commit()
+        if self._session is not None:
+            # Aggregates first: their row locks put the ids of one aggregate's events into the
+            # order of their commits.
+            await self._session.flush()
+        await outbox.append(self.direct, self.emitted)
+        if self._session is not None:
+            await self._session.commit()  # of a session that was asked nothing, this is nothing
+        await self.direct.commit()
         self.committed = True
         for call in self._afterwards:
             call()
+
+    async def close(self) -> None:
+        """The work of `UnitOfWork`: take back what was not committed."""
+        if self._session is not None:
+            await self._session.close()
+        await self.direct.rollback()
 
 
 class UnitOfWork:
@@ -129,29 +153,27 @@ class UnitOfWork:
             Stale: a row was changed by somebody else meanwhile.
             Conflict: a uniqueness rule of the tables was broken.
         """
-        if connection is not None and connection.invalidated:
-            # SQLAlchemy would open another session, to which the lock does not belong.
-            raise DatabaseUnavailable("PostgreSQL ended the session of the connection")
-        source = f"zeitwork/{self.database.application}"
-        async with (
-            translated(),
-            _rules(),
-            AsyncSession(connection or self.database.engine, expire_on_commit=False) as session,
-        ):
-            first = None if take is None else inbox.taking(take.consumer, take.event_id)
-            first_time = await begin(session, tenant, access="READ WRITE", first=first)
-            work = Transaction(session, source, first_time=first_time)
-            yield work
-            await self._end(work)
+        first = None if take is None else inbox.taking(take.consumer, take.event_id)
+        opening = beginning(tenant, access="READ WRITE", first=first)
+        begun = _begun(connection, opening) if connection else opened(self.database.engine, opening)
+        async with translated(), _rules(), begun as (on, answer):
+            work = Transaction(
+                on,
+                f"zeitwork/{self.database.application}",
+                first_time=answer is None or bool(answer),
+            )
+            try:
+                yield work
+                await self._end(work)
+            finally:
+                await work.close()
         if work.committed and work.emitted:
             self.events_committed += len(work.emitted)
             await self._wake_relay(work.streams)
 
     async def _end(self, tx: Transaction) -> None:
         """What happens when the block has come to its end."""
-        if tx.discarded:
-            await tx.session.rollback()
-        else:
+        if not tx.discarded:
             await tx.commit()
 
     async def _wake_relay(self, streams: Collection[str]) -> None:
@@ -162,6 +184,17 @@ class UnitOfWork:
         except ZeitworkError as error:
             # The relay polls as well; a lost wake-up costs a quarter of a second.
             _log.debug("relay not woken", code=error.code)
+
+
+@asynccontextmanager
+async def _begun(
+    connection: AsyncConnection, opening: str
+) -> AsyncIterator[tuple[AsyncConnection, Answer]]:
+    """As `opened`, on a connection that is given for a lock that it holds."""
+    if connection.invalidated or Direct(connection).closed:
+        # Another session would do, but the lock does not belong to it.
+        raise DatabaseUnavailable("PostgreSQL ended the session of the connection")
+    yield connection, await Direct(connection).script(opening)
 
 
 @asynccontextmanager

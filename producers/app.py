@@ -18,6 +18,7 @@ from producers.housekeeper import Housekeeper
 from producers.outbox_gauge import OutboxGauge
 from producers.queues import QueueMeter
 from producers.relay import Relay
+from producers.webhooks.intake import Intake
 from zeitwork import ids
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.config import Settings
@@ -90,7 +91,8 @@ async def run(settings: Settings) -> int:
         max_age_seconds=settings.api.outbox_max_age_seconds,
     )
     blobs = DiskBlobStore(settings.data_dir / "blobs")
-    deps = Deps(settings, work, bus, blobs, queues=queues, outbox=gauge)
+    intake = Intake(work)
+    deps = Deps(settings, work, bus, blobs, queues=queues, outbox=gauge, intake=intake)
     housekeeping = LeasedLoop(
         "housekeeping",
         Housekeeper(work).round,
@@ -115,6 +117,7 @@ async def run(settings: Settings) -> int:
         queues,
         metering,
         housekeeping,
+        intake,
         ApiServer(deps),
     ]
     supervisor = Supervisor(services)

@@ -68,7 +68,7 @@ class Lane:
 
     async def _move(self, held: advisory.Held, most: int) -> int:
         async with held.transaction() as tx:
-            rows = await outbox.claim(tx.session, self.stream, most=most)
+            rows = await outbox.claim(tx.direct, self.stream, most=most)
             if not rows:
                 return 0
             failpoints.reach(Failpoint.RELAY_CLAIMED)

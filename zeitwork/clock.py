@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
+
+
+class Timer(Protocol):
+    """A call that is yet to come."""
+
+    def cancel(self) -> None:
+        """Let it not come."""
 
 
 class Clock(Protocol):
@@ -23,6 +31,9 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Give way for `seconds`."""
+
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Call once after `seconds`, in the loop that runs."""
 
     def random(self) -> float:
         """A number in [0, 1) for jitter; never for secrets."""
@@ -40,8 +51,21 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, call)
+
     def random(self) -> float:
         return random.random()  # noqa: S311 - jitter, not a secret
+
+
+@dataclass(slots=True)
+class _FakeTimer:
+    at: float
+    call: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
 
 class FakeClock:
@@ -51,6 +75,7 @@ class FakeClock:
         self._now = start
         self._elapsed = 0.0
         self._random = random.Random(seed)  # noqa: S311 - a seeded test clock
+        self._timers: list[_FakeTimer] = []
 
     def now(self) -> datetime:
         return self._now
@@ -62,9 +87,25 @@ class FakeClock:
         self.advance(seconds)
         await asyncio.sleep(0)
 
+    def later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        timer = _FakeTimer(self._elapsed + seconds, call)
+        self._timers.append(timer)
+        return timer
+
     def advance(self, seconds: float) -> None:
-        self._now += timedelta(seconds=seconds)
-        self._elapsed += seconds
+        """Move on; the calls that are due by then come in their order, each at its time."""
+        end = self._elapsed + seconds
+        while due := [timer for timer in self._timers if timer.at <= end]:
+            timer = min(due, key=lambda each: each.at)
+            self._timers.remove(timer)
+            self._move(timer.at)
+            if not timer.cancelled:
+                timer.call()
+        self._move(end)
+
+    def _move(self, to: float) -> None:
+        self._now += timedelta(seconds=to - self._elapsed)
+        self._elapsed = to
 
     def random(self) -> float:
         return self._random.random()
@@ -96,6 +137,10 @@ def monotonic() -> float:
 
 async def sleep(seconds: float) -> None:
     await _current.get().sleep(seconds)
+
+
+def later(seconds: float, call: Callable[[], None]) -> Timer:
+    return _current.get().later(seconds, call)
 
 
 def jitter(seconds: float, fraction: float = 0.1) -> float:

@@ -26,6 +26,7 @@ ZeitworkError
 │   ├── DatabaseUnavailable 503 database_unavailable
 │   ├── CacheUnavailable    503 cache_unavailable
 │   ├── HostUnsupported     503 host_unsupported
+│   ├── IntakeFull          503 intake_full
 │   └── OutboxFull          503 outbox_full
 └── TimedOut                504 timed_out
 """
@@ -230,6 +231,13 @@ class HostUnsupported(Unavailable):
 
     code = "host_unsupported"
     retryable = False
+
+
+class IntakeFull(Unavailable):
+    """More webhooks arrive than can be stored; the newest are refused."""
+
+    code = "intake_full"
+    retry_after_seconds = 10
 
 
 class OutboxFull(Unavailable):

@@ -2,36 +2,64 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select, text
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from db.direct import Direct
 from db.models import WebhookDelivery
 from events.states import DeliveryState, check
 from zeitwork import clock, ids
 
-# Text, not the table's insert(): every webhook passes here, and building that costs more than this.
-_STORE = text("""
-    INSERT INTO webhook_deliveries (id, guid, event, action, body, state)
-    VALUES (:id, :guid, :event, :action, :body, :state)
-    ON CONFLICT (guid) DO NOTHING RETURNING true
-""")
+_STORE = b"""
+    INSERT INTO webhook_deliveries (id, guid, event, action, body, state, reason, finished_at)
+    SELECT id, guid, event, action, body,
+        CASE WHEN ignored IS NULL THEN %(received)s ELSE %(ignored)s END,
+        ignored,
+        CASE WHEN ignored IS NULL THEN NULL ELSE now() END
+    FROM unnest(
+        CAST(%(ids)s AS uuid[]), CAST(%(guids)s AS text[]), CAST(%(events)s AS text[]),
+        CAST(%(actions)s AS text[]), CAST(%(bodies)s AS bytea[]), CAST(%(reasons)s AS text[])
+    ) AS new (id, guid, event, action, body, ignored)
+    ON CONFLICT (guid) DO NOTHING RETURNING id
+"""
 
 
-async def delivery_insert(
-    session: AsyncSession, *, guid: str, event: str, action: str | None, body: bytes
-) -> str | None:
-    """Store a delivery (`body` compressed); its id, or None when it was stored before."""
-    delivery_id = ids.new(ids.Prefix.DELIVERY)
-    row = {
-        "id": ids.to_uuid(ids.Prefix.DELIVERY, delivery_id),
-        "guid": guid,
-        "event": event,
-        "action": action,
-        "body": body,
-        "state": DeliveryState.RECEIVED.value,
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A delivery to be stored.
+
+    Attributes:
+        body: as it came, compressed (zstd).
+        ignored: why nothing is to follow from it; None when something is.
+    """
+
+    id: str
+    guid: str
+    event: str
+    action: str | None
+    body: bytes
+    ignored: str | None = None
+
+
+async def deliveries_insert(direct: Direct, deliveries: Sequence[NewDelivery]) -> frozenset[str]:
+    """Store deliveries; the ids of those whose `guid` was not there before."""
+    # In one order, so that two processes that hear the same ones cannot wait for each other.
+    rows = sorted(deliveries, key=lambda each: each.guid)
+    columns = {
+        "ids": [ids.to_uuid(ids.Prefix.DELIVERY, each.id) for each in rows],
+        "guids": [each.guid for each in rows],
+        "events": [each.event for each in rows],
+        "actions": [each.action for each in rows],
+        "bodies": [each.body for each in rows],
+        "reasons": [each.ignored for each in rows],
+        "received": DeliveryState.RECEIVED.value,
+        "ignored": DeliveryState.IGNORED.value,
     }
-    stored = await session.execute(_STORE, row)
-    return None if stored.scalar_one_or_none() is None else delivery_id
+    stored = await direct.rows(_STORE, columns)
+    return frozenset(ids.from_uuid(ids.Prefix.DELIVERY, id_) for (id_,) in stored)
 
 
 async def delivery_find_by_guid(session: AsyncSession, guid: str) -> WebhookDelivery | None:

@@ -18,6 +18,7 @@ from events.bus import Bus
 from producers.api.problems import InvalidFields
 from producers.outbox_gauge import OutboxGauge
 from producers.queues import QueueMeter
+from producers.webhooks.intake import Intake
 from zeitwork.blobs import BlobStore
 from zeitwork.config import Settings
 from zeitwork.errors import BodyTooLarge, InvalidInput, MalformedBody
@@ -68,6 +69,7 @@ class Deps:
     blobs: BlobStore
     queues: QueueMeter
     outbox: OutboxGauge
+    intake: Intake
 
 
 class Call:
@@ -97,6 +99,10 @@ class Call:
     @property
     def blobs(self) -> BlobStore:
         return self._deps.blobs
+
+    @property
+    def intake(self) -> Intake:
+        return self._deps.intake
 
     @property
     def queues(self) -> QueueMeter:

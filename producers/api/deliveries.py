@@ -28,7 +28,7 @@ class DeliveryView(BaseModel):
 async def receive(call: Call) -> web.Response:
     """`POST /webhooks/github`; GitHub hears 202 before any work is done."""
     receipt = await github.receive(
-        call.work,
+        call.intake,
         secret=call.settings.github_webhook_secret,
         headers=call.request.headers,
         body=await call.read_body(),

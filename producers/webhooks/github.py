@@ -1,4 +1,4 @@
-"""GitHub's webhooks: verified over the raw bytes, stored in one transaction with their event."""
+"""GitHub's webhooks: verified over the raw bytes, read, and stored together with their event."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import zstandard
 from pydantic import SecretStr
 
-from db.queries.github import delivery_finish, delivery_insert
-from db.session import Transaction, UnitOfWork
-from events.states import DeliveryState
+from db.queries.github import NewDelivery
+from events.event import Event
 from producers.webhooks import payloads, signatures
-from zeitwork import failpoints, metrics
+from producers.webhooks.intake import Arrival, Intake
+from zeitwork import ids, metrics
 from zeitwork.errors import InvalidInput, MalformedBody
-from zeitwork.failpoints import Failpoint
 
 MAX_BODY_BYTES = 25 * 1024 * 1024  # GitHub sends no larger ones
 _SMALL_BODY_BYTES = 64 * 1024  # compressed in less time than another thread takes to answer
@@ -34,44 +33,44 @@ class Receipt:
 
 
 async def receive(
-    work: UnitOfWork, *, secret: SecretStr, headers: Mapping[str, str], body: bytes
+    intake: Intake, *, secret: SecretStr, headers: Mapping[str, str], body: bytes
 ) -> Receipt:
     """Take in one delivery; `headers` are those of HTTP, so their case does not matter.
 
     Raises:
         BadSignature, InvalidInput, MalformedBody: nothing was stored.
+        DatabaseUnavailable, IntakeFull: see `Intake.store`.
     """
     signatures.verify(secret.get_secret_value(), body, headers.get("X-Hub-Signature-256"))
     guid = _header(headers.get("X-GitHub-Delivery"), _GUID, "X-GitHub-Delivery")
-    event = _header(headers.get("X-GitHub-Event"), _NAME, "X-GitHub-Event")
+    name = _header(headers.get("X-GitHub-Event"), _NAME, "X-GitHub-Event")
     payload = _parse(body)
-    compressed = await _compressed(body)
-    async with work.transaction() as tx:
-        stored = await delivery_insert(
-            tx.session, guid=guid, event=event, action=_action(payload), body=compressed
-        )
-        outcome = "duplicate"
-        if stored is not None:
-            outcome = await _announce(tx, event, payload, delivery_id=stored)
-        failpoints.reach(Failpoint.WEBHOOK_STORED)
-    failpoints.reach(Failpoint.WEBHOOK_COMMITTED)
-    metrics.WEBHOOK_DELIVERIES.labels(event if event in _KNOWN else "other", outcome).inc()
+    delivery_id = ids.new(ids.Prefix.DELIVERY)
+    event = _event(name, payload, delivery_id=delivery_id)
+    delivery = NewDelivery(
+        id=delivery_id,
+        guid=guid,
+        event=name,
+        action=_action(payload),
+        body=await _compressed(body),
+        ignored=None if event is not None else _why_ignored(name),
+    )
+    new = await intake.store(Arrival(delivery, event))
+    outcome = ("accepted" if event is not None else "ignored") if new else "duplicate"
+    metrics.WEBHOOK_DELIVERIES.labels(name if name in _KNOWN else "other", outcome).inc()
     return Receipt(guid, outcome)
 
 
 _KNOWN = frozenset({"push", "ping"})
 
 
-async def _announce(
-    tx: Transaction, event: str, payload: dict[str, object], *, delivery_id: str
-) -> str:
-    if event == "push":
-        said = payloads.push(payload, delivery_id=delivery_id)
-        tx.emit(said, subject=delivery_id)
-        return "accepted"
-    reason = "ping" if event == "ping" else f"the event {event} is not used"
-    await delivery_finish(tx.session, delivery_id, DeliveryState.IGNORED, reason=reason)
-    return "ignored"
+def _event(name: str, payload: dict[str, object], *, delivery_id: str) -> Event | None:
+    """What the delivery says to the platform, if anything."""
+    return payloads.push(payload, delivery_id=delivery_id) if name == "push" else None
+
+
+def _why_ignored(name: str) -> str:
+    return "ping" if name == "ping" else f"the event {name} is not used"
 
 
 def _header(value: str | None, form: re.Pattern[str], name: str) -> str:

@@ -73,7 +73,7 @@ async def claimed(work: UnitOfWork, most: int = 1000) -> list[Message]:
 
 
 async def claim(tx: Transaction, most: int) -> list[Message]:
-    return [row.message for row in await outbox.claim(tx.session, "ZW_EVENTS", most=most)]
+    return [row.message for row in await outbox.claim(tx.direct, "ZW_EVENTS", most=most)]
 
 
 async def write(work: UnitOfWork, site: Site) -> None:
@@ -195,7 +195,7 @@ async def test_a_claim_takes_the_events_of_one_stream(work: UnitOfWork) -> None:
         job = tx.emit(BuildRequested(build_id="bld", deployment_id="dep"), subject="bld")
         other = emit(tx)
     async with work.transaction() as tx:
-        jobs = await outbox.claim(tx.session, "ZW_JOBS", most=10)
+        jobs = await outbox.claim(tx.direct, "ZW_JOBS", most=10)
     assert [row.message.id for row in jobs] == [job.id]
     assert [message.id for message in await claimed(work)] == [fact, other]
 

@@ -24,6 +24,7 @@ from producers.api.routes import PREFIX
 from producers.app import application
 from producers.outbox_gauge import OutboxGauge
 from producers.queues import QueueMeter
+from producers.webhooks.intake import Intake
 from producers.webhooks.signatures import sign
 from zeitwork import tracing
 from zeitwork.blobs import DiskBlobStore
@@ -188,6 +189,7 @@ async def serving(deps: Deps) -> AsyncIterator[Api]:
     """The API of `deps` on a free port."""
     runner = web.AppRunner(application(deps), access_log=None, handler_cancellation=True)
     await runner.setup()
+    await deps.intake.start()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
@@ -196,6 +198,7 @@ async def serving(deps: Deps) -> AsyncIterator[Api]:
             yield Api(f"http://{host}:{port}{PREFIX}", session, deps)
     finally:
         await runner.cleanup()
+        await deps.intake.stop()
 
 
 def dependencies(work: UnitOfWork, bus: InspectableBus, directory: Path, **changes: Any) -> Deps:
@@ -216,7 +219,7 @@ def dependencies(work: UnitOfWork, bus: InspectableBus, directory: Path, **chang
         max_age_seconds=chosen.api.outbox_max_age_seconds,
     )
     blobs = DiskBlobStore(directory / "blobs")
-    return Deps(chosen, work, bus, blobs, queues=QueueMeter(bus), outbox=gauge)
+    return Deps(chosen, work, bus, blobs, queues=QueueMeter(bus), outbox=gauge, intake=Intake(work))
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from db.models.base import Base
 from db.queries.builds import artifact_upsert
 from db.queries.deployments import Source, deployment_create
 from db.queries.event_log import EventFilter, events_find
-from db.queries.github import delivery_insert
+from db.queries.github import NewDelivery, deliveries_insert
 from db.queries.instances import LIVE_STATES
 from db.queries.nodes import NodeFacts, node_register
 from db.queries.organisations import organisation_create
@@ -37,7 +37,7 @@ from events.github import PushReceived
 from events.instances import InstanceReported
 from events.memory import MemoryBus
 from events.states import BuildState, InstanceState, NodeState
-from zeitwork import clock, context
+from zeitwork import clock, context, ids
 
 SHA = "a" * 40
 REPO = "acme/shop"
@@ -161,8 +161,9 @@ async def add_push(work: UnitOfWork, *, guid: str | None = None, **changes: Any)
     """A delivery and its event, stored as the webhook does."""
     guid = guid or f"guid-{next(_numbers)}"
     async with work.transaction() as tx:
-        stored = await delivery_insert(tx.session, guid=guid, event="push", action=None, body=b"")
-        assert stored is not None
+        stored = ids.new(ids.Prefix.DELIVERY)
+        delivery = NewDelivery(id=stored, guid=guid, event="push", action=None, body=b"")
+        assert await deliveries_insert(tx.direct, [delivery])
         said = push(stored, **changes)
         return tx.emit(said.data, subject=stored)
 

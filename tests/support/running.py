@@ -16,7 +16,7 @@ from consumers.wiring import Wiring
 from db import wake
 from db.models import Instance, Operation
 from db.models.base import Base
-from db.queries.github import delivery_insert
+from db.queries.github import NewDelivery, deliveries_insert
 from db.queries.operations import operation_create
 from db.session import UnitOfWork
 from events.bus import Bus
@@ -65,11 +65,10 @@ async def emit(work: UnitOfWork, said: Envelope) -> Envelope:
 
 async def deliver_push(work: UnitOfWork) -> str:
     """A push with its delivery's row, stored and in the log; the delivery's id."""
+    delivery_id = ids.new(ids.Prefix.DELIVERY)
+    delivery = NewDelivery(id=delivery_id, guid=ids.token(), event="push", action=None, body=b"")
     async with work.transaction() as tx:
-        delivery_id = await delivery_insert(
-            tx.session, guid=ids.token(), event="push", action=None, body=b""
-        )
-    assert delivery_id is not None
+        assert await deliveries_insert(tx.direct, [delivery])
     await emit(work, push(delivery_id))
     return delivery_id
 

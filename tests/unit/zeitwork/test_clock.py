@@ -67,3 +67,31 @@ def test_the_same_seed_gives_the_same_jitter() -> None:
             return [clock.jitter(1) for _ in range(5)]
 
     assert draw() == draw()
+
+
+def test_calls_on_a_fake_clock_come_in_order_at_their_times() -> None:
+    heard: list[tuple[str, float]] = []
+    fake = FakeClock(datetime(2026, 1, 1, tzinfo=UTC))
+    with clock.using(fake):
+
+        def again() -> None:
+            heard.append(("first", clock.monotonic()))
+            clock.later(3, lambda: heard.append(("again", clock.monotonic())))
+
+        clock.later(5, lambda: heard.append(("second", clock.monotonic())))
+        clock.later(1, again)
+        clock.later(2, lambda: heard.append(("never", clock.monotonic()))).cancel()
+        fake.advance(4.5)
+        assert heard == [("first", 1), ("again", 4)]
+        fake.advance(1)
+    assert heard[2:] == [("second", 5)]
+
+
+async def test_calls_on_the_real_clock_come_unless_cancelled() -> None:
+    heard: list[str] = []
+    last = asyncio.Event()
+    clock.later(0.001, lambda: heard.append("first"))
+    clock.later(0.001, lambda: heard.append("never")).cancel()
+    clock.later(0.002, last.set)
+    await last.wait()
+    assert heard == ["first"]

@@ -40,14 +40,15 @@ async def hold(work: UnitOfWork, key: int) -> AsyncIterator[Held]:
     Raises:
         DatabaseUnavailable: PostgreSQL is away.
     """
-    async with translated(), work.database.engine.connect() as connection:
-        held = Held(work, connection)
-        try:
-            while not await _take(held, key):
-                await clock.sleep(_RETRY_SECONDS)
-            yield held
-        finally:
-            await connection.invalidate()  # the lock and the setting belong to the session
+    with translated():
+        async with work.database.engine.connect() as connection:
+            held = Held(work, connection)
+            try:
+                while not await _take(held, key):
+                    await clock.sleep(_RETRY_SECONDS)
+                yield held
+            finally:
+                await connection.invalidate()  # the lock and the setting belong to the session
 
 
 async def _take(held: Held, key: int) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import SecretStr
@@ -75,12 +76,9 @@ class Database:
             DatabaseUnavailable: no answer within two seconds.
         """
         try:
-            async with (
-                asyncio.timeout(_PROBE_SECONDS),
-                translated(),
-                self.engine.connect() as connection,
-            ):
-                await connection.execute(text("SELECT 1"))
+            with translated():
+                async with asyncio.timeout(_PROBE_SECONDS), self.engine.connect() as connection:
+                    await connection.execute(text("SELECT 1"))
         except TimeoutError as error:
             raise DatabaseUnavailable("PostgreSQL does not answer in time") from error
 
@@ -92,15 +90,13 @@ class Database:
             DatabaseUnavailable: no connection, or the statement took too long.
             InvalidInput: `tenant` is no organisation's id.
         """
-        async with (
-            translated(),
-            opened(self.engine, beginning(tenant, access="READ ONLY")) as (
-                connection,
-                _,
-            ),
-            AsyncSession(connection, expire_on_commit=False) as session,
-        ):
-            yield session
+        opening = beginning(tenant, access="READ ONLY")
+        with translated():
+            async with (
+                opened(self.engine, opening) as lent,
+                AsyncSession(lent.connection, expire_on_commit=False) as session,
+            ):
+                yield session
 
 
 def beginning(
@@ -124,11 +120,22 @@ def beginning(
     return opening if first is None else f"{first}; {opening}"
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A connection in a transaction, both from above and from below.
+
+    Attributes:
+        answer: what the first statement of the opening answered.
+    """
+
+    connection: AsyncConnection
+    direct: Direct
+    answer: Answer
+
+
 @asynccontextmanager
-async def opened(
-    engine: AsyncEngine, opening: str
-) -> AsyncIterator[tuple[AsyncConnection, Answer]]:
-    """A connection of the pool on which `opening` has run, and what its first statement answered.
+async def opened(engine: AsyncEngine, opening: str) -> AsyncIterator[Opened]:
+    """Lend a connection of the pool on which `opening` has run; what is not committed is undone.
 
     The opening finds out whether a pooled connection still lives: nothing is committed on it yet,
     so a dead one is replaced without anybody noticing.
@@ -136,30 +143,37 @@ async def opened(
     Raises:
         DatabaseUnavailable: no connection.
     """
-    async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(_lent(engine))
-        direct = Direct(connection)
-        try:
-            answer = await direct.script(opening)
-        except DatabaseUnavailable:
-            if not direct.closed:
-                raise
+    lent = await _open(engine, opening)
+    if lent is None:
+        lent = await _open(engine, opening, last=True)
+    assert lent is not None  # noqa: S101 - the last one raises
+    try:
+        yield lent
+    finally:
+        await _give_back(lent.connection, lent.direct)
+
+
+async def _open(engine: AsyncEngine, opening: str, *, last: bool = False) -> Opened | None:
+    """None when the pool handed out a dead one and now knows, unless it is the `last` try."""
+    connection = await engine.connect()
+    direct = Direct(connection)
+    try:
+        return Opened(connection, direct, await direct.script(opening))
+    except BaseException as error:
+        dead = direct.closed
+        if dead and not last:
             await _distrust(connection)
-            connection = await stack.enter_async_context(_lent(engine))
-            answer = await Direct(connection).script(opening)
-        yield connection, answer
+        await _give_back(connection, direct)
+        if last or not dead or not isinstance(error, DatabaseUnavailable):
+            raise
+        return None
 
 
-@asynccontextmanager
-async def _lent(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One that broke meanwhile does not go back."""
-    async with engine.connect() as connection:
-        direct = Direct(connection)
-        try:
-            yield connection
-        finally:
-            if direct.closed and not connection.invalidated:
-                await connection.invalidate()
+async def _give_back(connection: AsyncConnection, direct: Direct) -> None:
+    """To the pool; one that broke meanwhile is dropped."""
+    if direct.closed and not connection.invalidated:
+        await connection.invalidate()
+    await connection.close()
 
 
 async def _distrust(connection: AsyncConnection) -> None:
@@ -168,8 +182,8 @@ async def _distrust(connection: AsyncConnection) -> None:
         await connection.exec_driver_sql("SELECT 1")
 
 
-@asynccontextmanager
-async def translated() -> AsyncIterator[None]:
+@contextmanager
+def translated() -> Iterator[None]:
     """Turn the driver's words for "away" and "no such value" into ours; other errors pass."""
     try:
         yield

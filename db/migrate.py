@@ -95,7 +95,8 @@ async def _in_transaction(url: SecretStr, run: Callable[[Connection], _Result]) 
         connect_args={"connect_timeout": _CONNECT_SECONDS},
     )
     try:
-        async with translated(), engine.begin() as connection:
-            return await connection.run_sync(run)
+        with translated():
+            async with engine.begin() as connection:
+                return await connection.run_sync(run)
     finally:
         await engine.dispose()

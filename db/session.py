@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy.exc import IntegrityError
@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 
 from db import inbox, outbox
-from db.direct import Answer, Direct
-from db.engine import ALL_TENANTS, Database, beginning, opened, translated
+from db.direct import Direct
+from db.engine import ALL_TENANTS, Database, Opened, beginning, opened, translated
 from db.wake import Wake
 from events import subjects
 from events.bus import Message, addressed
@@ -46,17 +46,15 @@ class Transaction:
         first_time: False when it was to take an event that the consumer has taken before.
     """
 
-    def __init__(
-        self, connection: AsyncConnection, source: str, *, first_time: bool = True
-    ) -> None:
-        self.direct = Direct(connection)
-        self.first_time = first_time
+    def __init__(self, opened: Opened, source: str) -> None:
+        self.direct = opened.direct
+        self.first_time = opened.answer is None or bool(opened.answer)
         self.emitted: list[tuple[Envelope, str]] = []
         self.streams: set[str] = set()
         self.discarded = False
         self.committed = False
         self._source = source
-        self._connection = connection
+        self._connection = opened.connection
         self._session: AsyncSession | None = None
         self._afterwards: list[Callable[[], None]] = []
 
@@ -156,17 +154,14 @@ class UnitOfWork:
         first = None if take is None else inbox.taking(take.consumer, take.event_id)
         opening = beginning(tenant, access="READ WRITE", first=first)
         begun = _begun(connection, opening) if connection else opened(self.database.engine, opening)
-        async with translated(), _rules(), begun as (on, answer):
-            work = Transaction(
-                on,
-                f"zeitwork/{self.database.application}",
-                first_time=answer is None or bool(answer),
-            )
-            try:
-                yield work
-                await self._end(work)
-            finally:
-                await work.close()
+        with translated(), _rules():
+            async with begun as lent:
+                work = Transaction(lent, f"zeitwork/{self.database.application}")
+                try:
+                    yield work
+                    await self._end(work)
+                finally:
+                    await work.close()
         if work.committed and work.emitted:
             self.events_committed += len(work.emitted)
             await self._wake_relay(work.streams)
@@ -187,18 +182,16 @@ class UnitOfWork:
 
 
 @asynccontextmanager
-async def _begun(
-    connection: AsyncConnection, opening: str
-) -> AsyncIterator[tuple[AsyncConnection, Answer]]:
+async def _begun(connection: AsyncConnection, opening: str) -> AsyncIterator[Opened]:
     """As `opened`, on a connection that is given for a lock that it holds."""
-    if connection.invalidated or Direct(connection).closed:
+    if connection.invalidated or (direct := Direct(connection)).closed:
         # Another session would do, but the lock does not belong to it.
         raise DatabaseUnavailable("PostgreSQL ended the session of the connection")
-    yield connection, await Direct(connection).script(opening)
+    yield Opened(connection, direct, await direct.script(opening))
 
 
-@asynccontextmanager
-async def _rules() -> AsyncIterator[None]:
+@contextmanager
+def _rules() -> Iterator[None]:
     try:
         yield
     except StaleDataError as error:

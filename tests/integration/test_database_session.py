@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from psycopg.errors import InsufficientPrivilege
 from pydantic import SecretStr
 from sqlalchemy import select, text
-from sqlalchemy.exc import ProgrammingError
 
 from db.engine import Database, driver_url
 from db.models import Environment, Organisation, Project
@@ -231,7 +231,7 @@ async def test_a_tenants_transaction_cannot_write_for_another_nor_for_the_platfo
     stranger = await add_organisation(work)
     before = len(await events_of(work.database))
     for organisation_id in (stranger, None):
-        with pytest.raises(ProgrammingError, match="row-level security"):
+        with pytest.raises(InsufficientPrivilege, match="row-level security"):
             async with work.transaction(tenant=site.organisation_id) as tx:
                 tx.emit(NodeReady(node_id="n"), subject="n", organisation_id=organisation_id)
     async with work.transaction(tenant=site.organisation_id) as tx:

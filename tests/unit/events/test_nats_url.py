@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from events.nats_url import Endpoint, parse
 from events.nats_bus import NatsBus
+from events.nats_url import Endpoint, parse
 from zeitwork.errors import InvalidSettings
 
 

@@ -24,7 +24,7 @@ _USED = (EVENTS, LOGS)  # streams that a node follows or publishes to
 
 
 async def run(settings: Settings) -> int:
-    """Run until a signal; the exit code. NATS and the control plane may be away the whole time.
+    """Run until a signal; the exit code. NATS may be away, and come later.
 
     Raises:
         HostUnsupported: this machine cannot run instances.

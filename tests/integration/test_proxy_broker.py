@@ -73,6 +73,20 @@ async def test_a_proxy_makes_its_stream_anew_and_hears_of_changes_again(
             assert (await ask(ops, get("/readyz"))).status == 200
 
 
+async def test_a_proxy_whose_consumer_was_deleted_hears_of_changes_again(
+    own_nats_url: str, tmp_path: Path
+) -> None:
+    async with (
+        instance(saying(b"served")) as one,
+        topology.jetstream(own_nats_url) as js,
+        proxy_process(tmp_path, nats_url=own_nats_url) as (port, _),
+    ):
+        await _hears_of(own_nats_url, port, route("b.test", one.target))
+        for consumer in await js.consumers_info(EVENTS.name):
+            await js.delete_consumer(EVENTS.name, consumer.name)
+        await _hears_of(own_nats_url, port, route("c.test", one.target))
+
+
 async def _hears_of(url: str, port: int, said: Route) -> None:
     """A change that is told once is served: the proxy's stream and its follower are there."""
     bus = NatsBus(url, name="test")

@@ -19,7 +19,7 @@ test: check ## lint, types, contracts and all tests except the opt-in tiers
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 test-faults: $(VENV)/.dev ## every fault test, also those that hold a fault for many seconds
-	$(BIN)/pytest -n 2 --dist worksteal -m "" tests/failures $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "" tests/failures tests/integration/test_cluster.py $(ARGS)
 
 test-planted: $(VENV)/.dev ## plant known bugs in copies of the tree; each must turn its test red
 	$(BIN)/python -m tests.failures.planted $(ARGS)

@@ -170,7 +170,8 @@ def _document(letter: str, answer: dict[str, Any] | ApiProblem) -> dict[str, Any
 def _report(said: Sequence[tuple[str, dict[str, Any] | ApiProblem]]) -> None:
     for letter, answer in said:
         if isinstance(answer, ApiProblem):
-            output.err.print(output.text(f"{letter}: {answer}"))
+            reason = str(answer)
+            output.err.print(output.text(reason if letter in reason else f"{letter}: {reason}"))
         else:
             output.out.print(letter, output.state(answer["state"]))
     if not said:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import psycopg
 from pydantic import SecretStr
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
@@ -233,6 +235,7 @@ def _create_engine(url: SecretStr, *, application: str, pool_size: int) -> Async
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
         connect_args={
+            "async_creator_fn": _connection,
             "connect_timeout": _CONNECT_SECONDS,
             **_DEAD_PEER,
             "application_name": f"zeitwork-{application}",
@@ -249,3 +252,16 @@ def _create_engine(url: SecretStr, *, application: str, pool_size: int) -> Async
     event.listen(engine.sync_engine, "checkout", lambda *_: gauge.inc())
     event.listen(engine.sync_engine, "checkin", lambda *_: gauge.dec())
     return engine
+
+
+async def _connection(conninfo: str = "", **params: Any) -> psycopg.AsyncConnection[Any]:
+    """Connect as psycopg does, but leave nothing half open.
+
+    A connect that is cancelled or times out lives on in the frames of its own error, a cycle, and
+    its socket with them: PostgreSQL keeps a session that it can neither use nor end.
+    """
+    try:
+        return await psycopg.AsyncConnection.connect(conninfo, **params)
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise

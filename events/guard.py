@@ -26,8 +26,12 @@ _LOOK_SECONDS = 4.0  # ± 10 %: a loss is noticed within 5 s
 _UNSEEN_SECONDS = 15.0
 
 
-class Guard(Loop):
-    """Looks every four seconds; unready when it could not look for fifteen."""
+class Watch(Loop):
+    """Looks every four seconds; unready when it could not look for fifteen.
+
+    For a process that starts without a broker, too. It makes what is missing and changes nothing
+    else: how streams and durables should be is decided where the topology is made.
+    """
 
     def __init__(
         self,
@@ -46,25 +50,6 @@ class Guard(Loop):
         self._seen = -_UNSEEN_SECONDS
 
     @override
-    async def start(self) -> None:
-        """Make the topology, then watch it.
-
-        Raises:
-            BrokerUnavailable: NATS does not answer.
-            TopologyRefused: a stream or durable exists that is not as we need it.
-        """
-        changes = await topology.provision(
-            self._bus.jetstream,
-            streams=self._streams,
-            durables=self._durables,
-            replicas=self._replicas,
-        )
-        if changes:
-            _log.info("topology changed", changes=changes)
-        self._seen = clock.monotonic()
-        await super().start()
-
-    @override
     async def ready(self) -> str | None:
         if clock.monotonic() - self._seen > _UNSEEN_SECONDS:
             return "streams and durables were not seen lately"
@@ -74,8 +59,11 @@ class Guard(Loop):
         """One round.
 
         Raises:
-            BrokerUnavailable, TopologyRefused: see `start`.
+            BrokerUnavailable: NATS does not answer.
+            TopologyRefused: NATS does not let what is missing be made.
         """
+        if await self._bus.ready() is not None:
+            return  # the connection says so itself
         js = self._bus.jetstream
         if absent := await self._absent(js):
             await self._restore(js, absent)
@@ -119,6 +107,29 @@ class Guard(Loop):
             missing=[change.name for change in absent],
             then="zeitwork events refill" if lost else None,
         )
+
+
+class Guard(Watch):
+    """Makes the topology as this version needs it, then watches it."""
+
+    @override
+    async def start(self) -> None:
+        """Make the topology, then watch.
+
+        Raises:
+            BrokerUnavailable: NATS does not answer.
+            TopologyRefused: a stream or durable exists that is not as we need it.
+        """
+        changes = await topology.provision(
+            self._bus.jetstream,
+            streams=self._streams,
+            durables=self._durables,
+            replicas=self._replicas,
+        )
+        if changes:
+            _log.info("topology changed", changes=changes)
+        self._seen = clock.monotonic()
+        await super().start()
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,18 +44,24 @@ class InstanceSpec(BaseModel):
 
 
 class DesiredState(BaseModel):
-    """The whole set that a node is to run; whatever is not in it must stop."""
+    """The whole set that a node is to run; whatever is not in it must stop.
+
+    Attributes:
+        heard: the sequence of the newest report that was taken, by instance; 0 for none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     node_id: str
     instances: list[InstanceSpec]
+    heard: dict[str, int] = {}
 
 
 class InstanceReported(Event, type="instance.reported"):
     """A node's word on one of its instances. Data, not authority: the control plane checks it.
 
-    `sequence` grows with every report of a node, across restarts of its agent.
+    `sequence` grows with every report of a node, across restarts of its agent. A report comes from
+    no transaction, so it is not in the event log: the node says it again until it was heard.
     """
 
     instance_id: str

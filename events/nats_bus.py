@@ -66,9 +66,14 @@ class NatsBus:
     """One connection that publishes, signals, listens and follows; reconnects for ever."""
 
     def __init__(self, url: SecretStr | str, *, name: str) -> None:
-        """`name` labels the connection in the server's monitoring and this service in ours."""
+        """`name` labels the connection in the server's monitoring and this service in ours.
+
+        Raises:
+            InvalidSettings: `url` cannot be read.
+        """
         self.name = name
         self._url = url.get_secret_value() if isinstance(url, SecretStr) else url
+        nats_url.parse(self._url)
         self._client: Client | None = None
         self._jetstream: JetStreamContext | None = None
 

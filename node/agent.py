@@ -154,6 +154,7 @@ class Agent(Worker):
 
     async def _reconcile(self, node_id: str) -> float:
         desired = await self._control_plane.desired(node_id)
+        self._shop.reporter.repeat(heard=desired.heard)
         if not self._looked:
             await self._take_up(desired.instances)
         running = {id_: each.spec.generation for id_, each in self._instances.items()}

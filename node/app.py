@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from events.connector import Connector
+from events.guard import Watch
 from events.nats_bus import NatsBus
+from events.streams import EVENTS, LOGS
 from node import runtimes
 from node.agent import Agent
 from node.artifacts import Artifacts
@@ -17,9 +20,11 @@ from zeitwork.config import Settings
 from zeitwork.opsserver import OpsServer
 from zeitwork.service import Service, Supervisor
 
+_USED = (EVENTS, LOGS)  # streams that a node follows or publishes to
+
 
 async def run(settings: Settings) -> int:
-    """Run until a signal; the exit code.
+    """Run until a signal; the exit code. NATS may be away, and come later.
 
     Raises:
         HostUnsupported: this machine cannot run instances.
@@ -46,7 +51,15 @@ async def run(settings: Settings) -> int:
         address=settings.node.address,
     )
     agent = Agent(settings.node, bus=bus, control_plane=control_plane, workshop=workshop)
-    services: list[Service] = [bus, control_plane, checks, reporter, shipper, agent]
+    services: list[Service] = [
+        Connector(bus),
+        Watch(bus, streams=_USED, replicas=settings.nats_replicas),
+        control_plane,
+        checks,
+        reporter,
+        shipper,
+        agent,
+    ]
     supervisor = Supervisor(services)
     ops = OpsServer(
         host=settings.node.ops_host, port=settings.node.ops_port, ready=supervisor.ready

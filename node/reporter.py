@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from typing_extensions import override
@@ -36,7 +36,7 @@ class Report:
 
 
 class Reporter(Worker):
-    """Keeps the newest report of each instance until the broker has it.
+    """Keeps the newest report of each instance until the control plane has heard it.
 
     `sequence` is the time in microseconds, and always more than the one before: it also grows
     across restarts of the agent.
@@ -48,6 +48,7 @@ class Reporter(Worker):
         super().__init__()
         self.node_id = ""
         self._bus = bus
+        self._unheard: dict[str, tuple[int, Envelope]] = {}  # with its sequence
         self._unsent: dict[str, Envelope] = {}
         self._news = asyncio.Event()
         self._sequence = 0
@@ -67,9 +68,11 @@ class Reporter(Worker):
             exit_code=report.exit_code,
         )
         with context.bind(actor=f"node:{self.node_id}"):
-            self._unsent[spec.instance_id] = wrap(
+            envelope = wrap(
                 said, subject=spec.instance_id, source="zeitwork/node", project_id=spec.project_id
             )
+        self._unheard[spec.instance_id] = (said.sequence, envelope)
+        self._unsent[spec.instance_id] = envelope
         _log.info(
             "instance reported",
             instance_id=spec.instance_id,
@@ -77,6 +80,23 @@ class Reporter(Worker):
             code=report.code,
         )
         self._news.set()
+
+    def repeat(self, *, heard: Mapping[str, int]) -> None:
+        """Send again what was not heard; forget the rest.
+
+        A broker can lose what it has confirmed. One that has not knows the id, and stores nothing.
+
+        Args:
+            heard: the newest sequence that the control plane took, of each instance it wants here.
+        """
+        self._unheard = {
+            instance_id: (sequence, envelope)
+            for instance_id, (sequence, envelope) in self._unheard.items()
+            if heard.get(instance_id, sequence) < sequence
+        }
+        for instance_id, (_, envelope) in self._unheard.items():
+            self._unsent[instance_id] = envelope
+            self._news.set()
 
     @override
     async def run(self) -> None:

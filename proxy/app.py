@@ -9,23 +9,24 @@ from typing_extensions import override
 
 from db.engine import Database
 from db.queries.routes import routes_all
+from events.connector import Connector
+from events.guard import Watch
 from events.nats_bus import NatsBus
 from events.routes import CACHE_TABLE, Route
+from events.streams import EVENTS
 from proxy.edge import Edge
 from proxy.feed import Feed
 from proxy.limits import Limits
 from proxy.pool import Upstreams
 from proxy.server import Server
 from proxy.state import Keeper, StateFile
-from zeitwork import clock, logs
+from zeitwork import logs
 from zeitwork.cache import Cache, RedisCache
 from zeitwork.config import Settings
-from zeitwork.errors import BrokerUnavailable
 from zeitwork.opsserver import OpsServer
 from zeitwork.service import Service, Supervisor, Worker
 
 _log = logs.get(__name__)
-_RETRY_SECONDS = 1.0
 
 
 async def run(settings: Settings) -> int:
@@ -53,7 +54,8 @@ async def run(settings: Settings) -> int:
         port=settings.proxy.port,
         reuse_port=settings.proxy.reuse_port,
     )
-    services: list[Service] = [_Connecting(bus), keeper, feed, listener]
+    watch = _Watch(bus, streams=[EVENTS], replicas=settings.nats_replicas)
+    services: list[Service] = [_Connector(bus), watch, keeper, feed, listener]
     supervisor = Supervisor(services)
     ops = OpsServer(
         host=settings.proxy.ops_host, port=settings.proxy.ops_port, ready=supervisor.ready
@@ -97,27 +99,17 @@ class RouteSource:
         return routes
 
 
-class _Connecting(Worker):
-    """Connects the bus in the background: visitors are served without it meanwhile."""
-
-    name = "bus"
-
-    def __init__(self, bus: NatsBus) -> None:
-        super().__init__()
-        self._bus = bus
+class _Connector(Connector):
+    """A proxy is ready without a broker: visitors are served from the last table."""
 
     @override
-    async def run(self) -> None:
-        while True:
-            try:
-                await self._bus.start()
-            except BrokerUnavailable as error:
-                _log.warning("no broker yet", detail=error.message)
-                await clock.sleep(clock.jitter(_RETRY_SECONDS))
-            else:
-                return
+    async def ready(self) -> str | None:
+        return await Worker.ready(self)
+
+
+class _Watch(Watch):
+    """See `_Connector`."""
 
     @override
-    async def stop(self) -> None:
-        await super().stop()
-        await self._bus.stop()
+    async def ready(self) -> str | None:
+        return await Worker.ready(self)

@@ -15,9 +15,19 @@ from db.models import DeadLetter
 from db.session import Transaction
 from events.dead_letters import DeadLetterDecided, DeadLetterDiscarded, DeadLetterRedriven
 from events.redrive import redriven
-from events.states import DeadLetterState, check
+from events.states import DeadLetterState, allowed
 from zeitwork import clock, context, ids
-from zeitwork.errors import InvalidInput
+from zeitwork.errors import IllegalMove, InvalidInput
+
+_NEXT = {
+    DeadLetterState.REDRIVEN: (
+        "Should {durable} fail again, `zeitwork events dead list` shows a new dead letter."
+    ),
+    DeadLetterState.DISCARDED: (
+        "`zeitwork events dead show {id}` still shows its message; "
+        "`zeitwork events replay --to {durable} --again` handles events of the log again."
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,7 @@ async def dead_letter_redrive(tx: Transaction, letter: DeadLetter) -> None:
         IllegalMove: somebody has decided already.
         NotRedrivable, BodyTooLarge: see `events.redrive.redriven`.
     """
-    check(letter.state, DeadLetterState.REDRIVEN)
+    _check(letter, DeadLetterState.REDRIVEN)
     redriven(letter)
     if letter.event_id is not None:
         await inbox.forget(tx.session, letter.durable, letter.event_id)
@@ -81,8 +91,19 @@ def dead_letter_discard(tx: Transaction, letter: DeadLetter) -> None:
     Raises:
         IllegalMove: somebody has decided already.
     """
-    check(letter.state, DeadLetterState.DISCARDED)
+    _check(letter, DeadLetterState.DISCARDED)
     _decide(tx, letter, DeadLetterState.DISCARDED, DeadLetterDiscarded)
+
+
+def _check(letter: DeadLetter, target: DeadLetterState) -> None:
+    if allowed(letter.state, target):
+        return
+    whose = f" by {letter.decided_by}" if letter.decided_by else ""
+    when = f" at {letter.decided_at:%Y-%m-%d %H:%M} UTC" if letter.decided_at else ""
+    raise IllegalMove(
+        f"{letter.id} was {letter.state} already{whose}{when}; nothing was changed. "
+        + _NEXT[letter.state].format(id=letter.id, durable=letter.durable)
+    )
 
 
 def _decide(

@@ -81,7 +81,8 @@ async def desired(call: Call) -> web.Response:
             raise NotFound(f"There is no node {wanted!r}: register again.")
         assignments = await assignments_of_node(session, wanted)
     specs = [_spec(assignment, call.settings) for assignment in assignments]
-    return call.reply(200, DesiredState(node_id=wanted, instances=specs))
+    heard = {each.instance.id: each.instance.report_sequence for each in assignments}
+    return call.reply(200, DesiredState(node_id=wanted, instances=specs, heard=heard))
 
 
 async def artifact(call: Call) -> web.StreamResponse:

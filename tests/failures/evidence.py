@@ -32,6 +32,7 @@ from db.models import (
     WebhookDelivery,
 )
 from db.session import UnitOfWork
+from events.instances import InstanceReported
 from events.memory import MemoryBus
 from events.states import DeliveryState, DeploymentState, InstanceState, terminal
 from events.streams import Durable
@@ -81,6 +82,16 @@ async def messages(js: JetStreamContext, stream: str) -> list[RawStreamMsg]:
     state = (await js.stream_info(stream)).state
     first = max(1, state.first_seq)
     return [await js.get_msg(stream, number) for number in range(first, state.last_seq + 1)]
+
+
+async def addresses(js: JetStreamContext) -> set[tuple[str, int]]:
+    """Where instances are ready, by the reports in ZW_EVENTS."""
+    bodies = [
+        json.loads(message.data or b"")
+        for message in await messages(js, "ZW_EVENTS")
+        if (message.headers or {}).get("ce-type", "").endswith(InstanceReported.event_type)
+    ]
+    return {(said["host"], said["port"]) for said in bodies if said["state"] == InstanceState.READY}
 
 
 async def waiting(database: Database, js: JetStreamContext) -> list[str]:
@@ -153,7 +164,11 @@ async def leftovers(database: Database, data: Path) -> list[str]:
 def _unanswered(instances: Sequence[Instance]) -> list[str]:
     found = []
     for instance in instances:
-        answer = request(f"http://{instance.host}:{instance.port}/")
+        try:
+            answer = request(f"http://{instance.host}:{instance.port}/")
+        except OSError as error:
+            found.append(f"I5 {instance.id} does not answer: {error}")
+            continue
         if answer.status != 200:
             found.append(f"I5 {instance.id} answers {answer.status}")
     return found
@@ -170,7 +185,7 @@ def _orphans(data: Path, alive: set[str], digests: set[str]) -> list[str]:
     found += [f"I6 the artifact {name[:12]} is gone" for name in digests - blobs]
     found += [f"I6 {name} was left where builds run" for name in builds]
     if not alive:
-        left = processes_of(node / "instances")
+        left = processes_of(node)
         found += [f"I6 process {one.pid} {one.name()} runs for nobody" for one in left]
     return found
 

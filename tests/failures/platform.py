@@ -282,6 +282,19 @@ class Platform:
         shutil.rmtree(self.nats.directory / "store")
         await self.start_server(self.nats)
 
+    async def restart_instances(self) -> None:
+        """End them behind the node's back; it starts them anew elsewhere, and has told NATS so."""
+        async with topology.jetstream(self.nats.url.get_secret_value()) as js:
+            before = len(await evidence.addresses(js))
+            for process in await asyncio.to_thread(processes_of, self.data / "node/one"):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+            async def told() -> bool:
+                return len(await evidence.addresses(js)) > before
+
+            await eventually(told, timeout=_REST_SECONDS, interval=0.1)
+
     async def has_its_topology(self) -> bool:
         """Streams and durables exist; the processes' guards make them anew."""
         async with topology.jetstream(self.nats.url.get_secret_value()) as js:

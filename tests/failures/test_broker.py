@@ -38,6 +38,22 @@ async def test_a_broker_that_lost_its_disk_is_filled_again_from_the_log(
     await platform.goes_live("after the loss of a disk")
 
 
+async def test_what_a_node_had_said_is_said_again_when_the_broker_lost_it_unheard(
+    platform: Platform,
+) -> None:
+    """The reports of nodes are in no event log: a refill does not bring them back."""
+    await platform.start_all()
+    await platform.goes_live("before")
+    platform.processes["consumers"].kill()
+    await platform.restart_instances()
+    await platform.wipe_nats()
+    await platform.start("consumers")
+    refilled = await Cli(platform.env)("events", "refill", "--json")
+    assert refilled.code == 0, refilled.err
+    await platform.settle()  # every ready row's address answers
+    await platform.goes_live("after its reports were lost")
+
+
 async def test_a_full_work_queue_holds_up_nothing_else_and_loses_nothing(
     platform: Platform,
 ) -> None:

@@ -7,14 +7,15 @@ import random
 import pytest
 from sqlalchemy import delete
 
-from db.models import Inbox
+from db.models import DeadLetter, Inbox
 from events import topology
+from events.states import DeadLetterState
 from events.streams import GITHUB
 from tests.failures import evidence
 from tests.failures.platform import Platform
 from tests.support.digest import WRITES, digest
 from tests.support.eventually import eventually
-from tests.support.factories import envelope, push
+from tests.support.factories import envelope, every, push
 
 pytestmark = pytest.mark.timeout(180)
 _SUBJECT = GITHUB.filters[0]
@@ -35,14 +36,24 @@ async def test_six_kinds_of_poison_are_buried_and_what_comes_behind_is_served(
     await platform.start_all()
     subject = _SUBJECT.replace("*", "0")
     async with topology.jetstream(platform.nats.url.get_secret_value()) as js:
-        for said, data in poison.values():
-            await js.publish(subject, data, headers=said or None)
+        sent = {
+            (await js.publish(subject, data, headers=said or None)).seq: data
+            for said, data in poison.values()
+        }
         await platform.goes_live("behind poison")
         letters = await evidence.stored(js, "ZW_DLQ")
     assert [letter["zw-durable"] for letter in letters] == [GITHUB.name] * len(poison)
     assert {letter["zw-error-code"] for letter in letters} <= {
         "undecodable_event", "unknown_event",
     }  # fmt: skip
+    rows = await every(platform.work, DeadLetter)
+    assert {row.sequence: row.payload for row in rows} == sent
+    assert [(row.durable, row.stream, row.state) for row in rows] == [
+        (GITHUB.name, "ZW_EVENTS", DeadLetterState.OPEN)
+    ] * len(poison)
+    assert sorted((row.error_code, str(row.attempts)) for row in rows) == sorted(
+        (letter["zw-error-code"], letter["zw-attempts"]) for letter in letters
+    )
     assert platform.processes["consumers"].alive
 
 

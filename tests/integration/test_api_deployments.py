@@ -161,6 +161,7 @@ async def test_a_node_fetches_what_it_is_to_run(api: Api, work: UnitOfWork, tmp_
     [instance] = desired["instances"]
     assert instance["deployment_id"] == version.deployment.id
     assert (instance["want"], instance["health_path"]) == ("running", "/up")
+    assert desired["heard"] == {instance["instance_id"]: 0}
     listed = (await api.get(f"/deployments/{version.deployment.id}/instances")).json["items"]
     assert [(each["id"], each["node_id"]) for each in listed] == [(instance["instance_id"], node)]
     missing = "/nodes/nod_01jd2v00000000000000000000/desired"

@@ -31,6 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 REPLICAS = 3
+_AWAY_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,9 @@ def collected() -> Iterator[None]:
 class Load:
     """Publishes without end, and remembers what was acknowledged and what was handled."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, *, pause_seconds: float = 0.002) -> None:
         self._cluster = cluster
+        self._pause_seconds = pause_seconds
         self.project = scope()
         self.durable = own_durable(self.project)
         self.bus = NatsBus(cluster.url, name="load")
@@ -98,7 +100,7 @@ class Load:
                 else:
                     self.acknowledged.append(str(message.id))
                     break
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(self._pause_seconds)
 
 
 async def _until_provisioned(bus: NatsBus, load: Load) -> None:
@@ -150,6 +152,43 @@ async def test_a_server_that_was_away_catches_up(cluster: Cluster) -> None:
         await eventually(lambda: len(load.acknowledged) > before + 500, timeout=90)
         await cluster.start(follower)
         await eventually(lambda: _is_current(load.bus, follower), timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_server_is_away_for_a_minute_of_light_load_and_catches_up(
+    cluster: Cluster,
+) -> None:
+    load = Load(cluster, pause_seconds=0.05)
+    async with load.flowing():
+        await eventually(lambda: len(load.handled) > 10, timeout=60)
+        info = await load.bus.jetstream.stream_info("ZW_EVENTS")
+        assert info.cluster is not None
+        away, stays = (name for name in cluster.members if name != info.cluster.leader)
+        before = len(load.acknowledged)
+        await cluster.kill(away)
+        await asyncio.sleep(_AWAY_SECONDS)  # the fault itself, not a wait for its effect
+        assert len(load.acknowledged) > before
+        assert not await _is_current(load.bus, away)
+        await cluster.start(away)
+        await eventually(lambda: _is_current(load.bus, away), timeout=60)
+        # From now on there is no majority without the one that was away.
+        await cluster.kill(stays)
+        kept = len(load.acknowledged)
+        await eventually(lambda: len(load.acknowledged) > kept + 20, timeout=60)
+        held = await eventually(lambda: _held(load), timeout=60)
+        assert set(load.acknowledged[:kept]) <= held
+        await cluster.start(stays)
+        await eventually(lambda: _is_current(load.bus, stays), timeout=60)
+
+
+async def _held(load: Load) -> set[str]:
+    """The ids of the load's events that the stream holds; nothing while an election is on."""
+    found = load.bus.contents("ZW_EVENTS", load.durable.filters[0])
+    try:
+        return {each.headers["ce-id"] async for each in found}
+    except BrokerUnavailable:
+        return set()
 
 
 async def _is_current(bus: NatsBus, name: str) -> bool:

@@ -128,7 +128,10 @@ async def test_a_discarded_letter_stays_so(api: Api, work: UnitOfWork) -> None:
     discarded = await api.post(f"/dead-letters/{letter}/discard")
     assert (discarded.status, discarded.json["state"]) == (200, "discarded")
     assert discarded.json["decided_by"] == "api"
-    assert_problem(await api.post(f"/dead-letters/{letter}/redrive"), 409, "illegal_move")
+    refused = await api.post(f"/dead-letters/{letter}/redrive")
+    assert_problem(refused, 409, "illegal_move")
+    assert refused.json["detail"].startswith(f"{letter} was discarded already by api at ")
+    assert f"zeitwork events dead show {letter}" in refused.json["detail"]
     (fact,) = await events_of(work.database)
     assert (fact.type, fact.aggregate_id, fact.actor) == ("dead_letter.discarded", letter, "api")
     assert fact.correlation_id == "cor"
@@ -226,6 +229,11 @@ async def test_the_commands_decide_about_several(api: Api, work: UnitOfWork) -> 
     assert decided.code == 3
     assert decided.out.split() == [one, "redriven", other, "redriven"]
     assert "dlt_nope" in decided.err
+    twice = await zeitwork(api, "redrive", one)
+    assert (twice.code, twice.out) == (5, "")
+    said = " ".join(twice.err.split())
+    assert said.startswith(f"{one} was redriven already by api at ")
+    assert said.endswith("`zeitwork events dead list` shows a new dead letter.")
     again = await zeitwork(api, "discard", one, "--json")
     assert again.code == 5
     assert json.loads(again.out)[0]["error"]["code"] == "illegal_move"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,17 +25,14 @@ from proxy.app import RouteSource
 from proxy.feed import Feed
 from proxy.state import StateFile
 from proxy.table import RoutingTable
-from tests.support.cli import Cli
 from tests.support.edge import ask, get
+from tests.support.edge_process import NOWHERE, proxy_process
 from tests.support.eventually import eventually
 from tests.support.factories import Site, add_site
 from tests.support.servers import ServerHost, free_port
-from tests.support.upstreams import Message as Answer
 from tests.support.upstreams import instance, saying
 from zeitwork.cache import RedisCache
 from zeitwork.errors import CacheUnavailable, DatabaseUnavailable
-
-_NOWHERE = "127.0.0.1:1"
 
 
 def row(host: str, version: int, *targets: Target) -> Route:
@@ -107,7 +103,7 @@ async def test_the_table_is_loaded_and_then_follows_events(
 ) -> None:
     site = await add_site(work)
     route = await save(work, site, 1001)
-    source = RouteSource(database, RedisCache(SecretStr(f"redis://{_NOWHERE}/0")))
+    source = RouteSource(database, RedisCache(SecretStr(f"redis://{NOWHERE}/0")))
     async with feeding(nats, source.load, tmp_path) as feed:
         await eventually(lambda: feed.table.row(route.host) == route)
         assert await feed.ready() is None
@@ -130,7 +126,7 @@ async def test_an_event_that_is_not_understood_makes_the_table_load_again(
 ) -> None:
     site = await add_site(work)
     before = await save(work, site, 1001)
-    source = RouteSource(database, RedisCache(SecretStr(f"redis://{_NOWHERE}/0")))
+    source = RouteSource(database, RedisCache(SecretStr(f"redis://{NOWHERE}/0")))
     async with feeding(nats, source.load, tmp_path) as feed:
         await eventually(lambda: feed.table.row(before.host) == before)
         after = await save(work, site, 1002)
@@ -166,8 +162,8 @@ async def test_a_database_that_comes_back_is_read_soon(
     nats: NatsBus, database: Database, work: UnitOfWork, tmp_path: Path
 ) -> None:
     route = await save(work, await add_site(work), 1001)
-    away = Database(SecretStr(f"postgresql://u:p@{_NOWHERE}/x"), application="test")
-    cache = RedisCache(SecretStr(f"redis://{_NOWHERE}/0"))
+    away = Database(SecretStr(f"postgresql://u:p@{NOWHERE}/x"), application="test")
+    cache = RedisCache(SecretStr(f"redis://{NOWHERE}/0"))
     source, attempts = [RouteSource(away, cache)], []
 
     async def load() -> Any:
@@ -184,7 +180,7 @@ async def test_a_database_that_comes_back_is_read_soon(
 
 
 async def test_the_cache_gives_what_it_has_and_skips_what_it_garbled(cache_url: str) -> None:
-    away = Database(SecretStr(f"postgresql://u:p@{_NOWHERE}/x"), application="test")
+    away = Database(SecretStr(f"postgresql://u:p@{NOWHERE}/x"), application="test")
     cache = RedisCache(SecretStr(cache_url))
     source = RouteSource(away, cache)
     await cache.clear(CACHE_TABLE)
@@ -197,7 +193,7 @@ async def test_the_cache_gives_what_it_has_and_skips_what_it_garbled(cache_url: 
         await cache.put(CACHE_TABLE, "b.test", version=1, value=b'{"host": 7}')
         assert await source.cached() == [sound]
         with pytest.raises(CacheUnavailable):
-            await RouteSource(away, RedisCache(SecretStr(f"redis://{_NOWHERE}/0"))).cached()
+            await RouteSource(away, RedisCache(SecretStr(f"redis://{NOWHERE}/0"))).cached()
     finally:
         await cache.clear(CACHE_TABLE)
         await cache.stop()
@@ -209,7 +205,7 @@ async def test_a_process_starts_from_its_disk_and_serves_while_everything_is_awa
 ) -> None:
     async with instance(saying(b"served")) as one:
         StateFile(tmp_path / "proxy" / "routes.json").write([row("a.test", 7, one.target)])
-        async with _process(tmp_path) as (port, ops):
+        async with proxy_process(tmp_path) as (port, ops):
             assert (await ask(port, get())).body == b"served"
             assert (await ask(port, get(host="b.test"))).status == 404
             assert (await ask(ops, get("/readyz"))).status == 200
@@ -224,42 +220,11 @@ async def test_a_process_that_knows_nothing_serves_a_page_and_is_not_ready(
     if snapshot is not None:
         (tmp_path / "proxy").mkdir()
         (tmp_path / "proxy" / "routes.json").write_bytes(snapshot)
-    async with _process(tmp_path) as (port, ops):
+    async with proxy_process(tmp_path) as (port, ops):
         page = await ask(port, get())
         assert (page.status, page.head.one("x-zeitwork-error")) == (503, "edge_starting")
         assert (await ask(ops, get("/readyz"))).status == 503
         assert (await ask(ops, get("/livez"))).status == 200
-
-
-@asynccontextmanager
-async def _process(data: Path) -> AsyncIterator[tuple[int, int]]:
-    """`zeitwork serve proxy` without broker, database or cache; its ports."""
-    port, ops = free_port(), free_port()
-    cli = Cli(
-        {
-            "ZEITWORK_DATA_DIR": str(data),
-            "ZEITWORK_NATS_URL": f"nats://{_NOWHERE}",
-            "ZEITWORK_DATABASE_URL": f"postgresql://u:p@{_NOWHERE}/x",
-            "ZEITWORK_CACHE_URL": f"redis://{_NOWHERE}/0",
-            "ZEITWORK_PROXY__PORT": str(port),
-            "ZEITWORK_PROXY__OPS_PORT": str(ops),
-        }
-    )
-
-    async def answers() -> Answer | None:
-        try:
-            return await ask(port, get(host="any.test"))
-        except OSError:
-            return None
-
-    async with cli.started("serve", "proxy", stdout=asyncio.subprocess.DEVNULL) as process:
-        draining = asyncio.ensure_future(process.communicate())
-        await eventually(answers, timeout=30)
-        yield port, ops
-        process.send_signal(signal.SIGTERM)
-        _, errors = await asyncio.wait_for(draining, 30)
-        assert process.returncode == 0, errors
-        assert b"Traceback" not in errors
 
 
 async def _published(bus: NatsBus, route: Route) -> bool:

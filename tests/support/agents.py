@@ -238,6 +238,17 @@ class Agent:
     def data(self) -> Path:
         return self.directory / "node" / self.name
 
+    async def why_not_ready(self) -> str | None:
+        """What its `/readyz` says; None when it is ready."""
+        url = f"http://127.0.0.1:{self._env['ZEITWORK_NODE__OPS_PORT']}/readyz"
+        try:
+            async with aiohttp.ClientSession() as session, session.get(url) as answer:
+                said = await answer.json()
+        except aiohttp.ClientConnectionError:
+            return "does not answer"
+        assert (answer.status == 200) == (said["status"] == "ready"), said
+        return said.get("reason")  # type: ignore[no-any-return]
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,9 @@ from cli import private_files
 from cli.embedded.nats import NatsServer
 from cli.program import Command
 from tests.support.servers import ServerHost, free_port
+from zeitwork.errors import ProgramFailed
 
+_ATTEMPTS = 3
 _CLUSTER = """
 cluster {{
   name: zeitwork
@@ -76,7 +79,20 @@ class Cluster:
 
 @contextmanager
 def running(host: ServerHost, directory: Path) -> Iterator[Cluster]:
-    """A cluster of three that runs during the block."""
+    """A cluster of three that runs during the block; begun anew when a port was taken meanwhile."""
+    for attempt in itertools.count(1):
+        with ExitStack() as stack:
+            try:
+                cluster = _launched(host, directory / str(attempt), stack)
+            except ProgramFailed:
+                if attempt == _ATTEMPTS:
+                    raise
+                continue
+            yield cluster
+            return
+
+
+def _launched(host: ServerHost, directory: Path, stack: ExitStack) -> Cluster:
     routes = [free_port() for _ in range(3)]
     members = [
         Member(
@@ -88,13 +104,12 @@ def running(host: ServerHost, directory: Path) -> Iterator[Cluster]:
         )
         for number in range(3)
     ]
-    with ExitStack() as stack:
-        for member in members:
-            host.run(member.launch())
-            stack.callback(_stop, host, member)
-        for member in members:
-            host.run(member.wait_ready())
-        yield Cluster(host, members)
+    for member in members:
+        host.run(member.launch())
+        stack.callback(_stop, host, member)
+    for member in members:
+        host.run(member.wait_ready())
+    return Cluster(host, members)
 
 
 def _stop(host: ServerHost, member: Member) -> None:

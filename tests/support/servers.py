@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import itertools
 import os
 import random
@@ -112,12 +111,7 @@ class PostgresAdmin:
         return f"{base}/{name}"
 
     def drop_database(self, url: str) -> None:
-        """Drop it, ending the connections that are left.
-
-        A connect that was cancelled on its way stays half open until its cycle is collected, and
-        PostgreSQL cannot end a session that has not authenticated yet.
-        """
-        gc.collect()
+        """Drop it, ending the connections that are left."""
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
         self._execute(statement.format(sql.Identifier(database_name(url))))
 

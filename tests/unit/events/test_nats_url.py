@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from events.nats_bus import NatsBus
 from events.nats_url import Endpoint, parse
 from zeitwork.errors import InvalidSettings
 
@@ -34,3 +35,8 @@ def test_an_endpoint_is_shown_without_credentials() -> None:
     endpoint = parse("nats://t0ken@a:1,nats://b:2")
     assert str(endpoint) == "a:1, b:2"
     assert "t0ken" not in repr(endpoint)
+
+
+def test_a_bus_refuses_what_is_no_url_before_anything_connects() -> None:
+    with pytest.raises(InvalidSettings, match="ZEITWORK_NATS_URL"):
+        NatsBus("http://127.0.0.1", name="test")

@@ -31,13 +31,17 @@ async def eventually(
     Real time, whatever clock the test has installed. Other exceptions end the wait at once.
     """
     deadline = time.monotonic() + timeout
+    last: AssertionError | None = None
     while True:
         try:
             async with asyncio.timeout(max(deadline - time.monotonic(), interval)):
                 outcome = check()
                 value = await outcome if inspect.isawaitable(outcome) else outcome
         except TimeoutError as error:
-            raise AssertionError(f"the check itself did not end within {timeout:g} s") from error
+            before = "" if last is None else f"; the one before: {last}"
+            raise AssertionError(
+                f"the check itself did not end within {timeout:g} s{before}"
+            ) from error
         except AssertionError as failure:
             last = failure
         else:

@@ -25,12 +25,14 @@ class FirstRun:
 
     Attributes:
         began: when the command was given, on `time.monotonic`.
+        family: the processes that there were when it was interrupted, itself among them.
     """
 
     def __init__(self, directory: Path, env: Mapping[str, str]) -> None:
         self.data = directory / "data"
         clone = directory / "clone"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        self.family: list[psutil.Process] = []
         self._progress = directory / "stderr"
         self.began = time.monotonic()
         with self._progress.open("wb") as progress:
@@ -66,27 +68,38 @@ class FirstRun:
         """What it said while it installed and started."""
         return self._progress.read_text(errors="replace")
 
-    def family(self) -> list[psutil.Process]:
+    def interrupt(self) -> None:
+        """Ctrl-C, which reaches the whole group, and wait for its end."""
+        self.family = self._relatives()
+        os.killpg(self._process.pid, signal.SIGINT)
+        self._process.communicate(timeout=_STOP_SECONDS)
+
+    def left(self) -> list[str]:
+        """What it had started and still runs, by name."""
+        return [each.name() for each in self.family if _runs(each)]
+
+    def end(self) -> None:
+        """Leave nothing running, however it went."""
+        try:
+            if self._process.poll() is None:
+                self.interrupt()
+        finally:
+            for each in self.family:
+                if _runs(each):
+                    each.kill()
+
+    def _relatives(self) -> list[psutil.Process]:
         """It, and everything that it started."""
         process = psutil.Process(self._process.pid)
         return [process, *process.children(recursive=True)]
 
-    def interrupt(self) -> None:
-        """Ctrl-C, which reaches the whole group, and wait for its end."""
-        os.killpg(self._process.pid, signal.SIGINT)
-        self._process.communicate(timeout=_STOP_SECONDS)
 
-    def end(self) -> None:
-        """Leave nothing running, however it went."""
-        if self._process.poll() is not None:
-            return
-        family = self.family()
-        try:
-            self.interrupt()
-        finally:
-            for each in family:
-                if each.is_running():
-                    each.kill()
+def _runs(process: psutil.Process) -> bool:
+    """False also when it has ended, and only its parent has not been told."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 # Zeitwork: `make` prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults test-planted check format docs lock bench bench-all bench-events clean
+.PHONY: help run test test-faults test-slow test-planted check format docs lock bench bench-all bench-events clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,6 +20,9 @@ test: check ## lint, types, contracts and all tests except the opt-in tiers
 
 test-faults: $(VENV)/.dev ## every fault test, also those that hold a fault for many seconds
 	$(BIN)/pytest -n 2 --dist worksteal -m "" tests/failures tests/integration/test_cluster.py $(ARGS)
+
+test-slow: $(VENV)/.dev ## every test marked slow: long faults, a clone's first run, foreign checkers
+	$(BIN)/pytest -m slow $(ARGS)
 
 test-planted: $(VENV)/.dev ## plant known bugs in copies of the tree; each must turn its test red
 	$(BIN)/python -m tests.failures.planted $(ARGS)

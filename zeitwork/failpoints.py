@@ -30,7 +30,11 @@ class Failpoint(StrEnum):
     HANDLER_ENTERED = "handler.entered"  # before the transaction
     HANDLER_APPLIED = "handler.applied"  # effects and inbox row are written, not committed
     HANDLER_COMMITTED = "handler.committed"  # before the acknowledgement
+    BUILD_TAKEN = "build.taken"  # the lease is committed, nothing is done
+    BUILD_FETCHED = "build.fetched"  # the source lies in the build's directory
+    BUILD_BUILT = "build.built"  # commands have run, nothing is stored
     BUILD_STORED = "build.stored"  # the artifact is stored, no row says so
+    BUILD_RECORDED = "build.recorded"  # the result is committed, the message not acknowledged
     NODE_REPORTING = "node.reporting"  # an instance changed, nobody was told
 
 

@@ -60,6 +60,7 @@ class Builder:
         taken = await self._take(event.build_id)
         if not isinstance(taken, Taken):
             return taken
+        failpoints.reach(Failpoint.BUILD_TAKEN)
         log = LogWriter(
             taken.build,
             token=taken.token,
@@ -91,7 +92,9 @@ class Builder:
         finally:
             await log.stop()
         failpoints.reach(Failpoint.BUILD_STORED)
-        return await self._finish_succeeded(taken, result)
+        outcome = await self._finish_succeeded(taken, result)
+        failpoints.reach(Failpoint.BUILD_RECORDED)
+        return outcome
 
     async def _take(self, build_id: str) -> Taken | Outcome:
         async with self._work.transaction() as tx:

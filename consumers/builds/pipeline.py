@@ -33,9 +33,10 @@ from consumers.builds.manifest import Manifest
 from consumers.builds.plan import Plan
 from consumers.builds.transcript import Transcript
 from consumers.builds.workshop import Workshop
-from zeitwork import clock, logs, metrics, sandbox, tracing
+from zeitwork import clock, failpoints, logs, metrics, sandbox, tracing
 from zeitwork.blobs import Blob, BlobStore
 from zeitwork.errors import BuildTimedOut, Conflict, InvalidInput
+from zeitwork.failpoints import Failpoint
 
 __all__ = ["BuildRequest", "BuildResult", "Manifest", "Pipeline"]
 
@@ -144,8 +145,10 @@ class Pipeline:
 
     async def _run(self, job: _Job) -> BuildResult:
         checkout = await self._fetch(job)
+        failpoints.reach(Failpoint.BUILD_FETCHED)
         intention = await self._decide(job, checkout)
         await self._carry_out(job, intention)
+        failpoints.reach(Failpoint.BUILD_BUILT)
         blob = await self._keep(job, intention.app)
         return BuildResult(blob, _manifest(intention))
 

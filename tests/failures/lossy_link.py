@@ -5,24 +5,42 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
 
 from tests.support.servers import free_port
 
 _CHUNK_BYTES = 64 * 1024
 _COMMIT = b"COMMIT\0"  # as a simple query ends, which is how psycopg sends it
+_ENDS = (_COMMIT, b"ROLLBACK\0")
+_EVENT = b"zw.evt."  # how the subject of an event begins
+
+Loses = Literal["saying", "taking"]
+
+
+@dataclass(slots=True)
+class _Session:
+    """One connection: whether its transaction carries an event, and whether it is to be cut."""
+
+    carries: bool = False
+    losing: bool = False
 
 
 class LossyLink:
-    """Relays `port` to the server at `target`; every `each`th COMMIT is made and not answered.
+    """Relays `port` to the server at `target`; some COMMITs are made and not answered.
+
+    Those of transactions that carry an event: that say it (it is in what is asked), or that take
+    it off the outbox (it is in an answer). All others, such as the looks of an idle relay, pass.
 
     Attributes:
         lost: answers that were swallowed, the connection with each.
     """
 
-    def __init__(self, target: int, *, each: int, most: int) -> None:
+    def __init__(self, target: int, *, loses: Loses, each: int, most: int) -> None:
         self.port = free_port()
         self.lost = 0
         self._target = target
+        self._loses = loses
         self._each = each
         self._most = most
         self._commits = 0
@@ -33,10 +51,10 @@ class LossyLink:
         except OSError:
             writer.transport.abort()
             return
-        losing = asyncio.Event()
+        session = _Session()
         try:
             await asyncio.gather(
-                self._ask(reader, to_there, losing), _answer(there, writer, losing)
+                self._ask(reader, to_there, session), self._answer(there, writer, session)
             )
         except OSError:
             pass  # either end is gone, and so is the other one now
@@ -45,11 +63,26 @@ class LossyLink:
             to_there.transport.abort()
 
     async def _ask(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: _Session
     ) -> None:
         while data := await reader.read(_CHUNK_BYTES):
-            if _COMMIT in data and self._is_lost():
-                losing.set()
+            session.carries |= self._loses == "saying" and _EVENT in data
+            if _COMMIT in data and session.carries:
+                session.losing = self._is_lost()
+            if any(end in data for end in _ENDS):
+                session.carries = False
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: _Session
+    ) -> None:
+        while data := await reader.read(_CHUNK_BYTES):
+            if session.losing:
+                # The server has answered, so it has committed; nobody will hear of it.
+                raise ConnectionAbortedError
+            session.carries |= self._loses == "taking" and _EVENT in data
             writer.write(data)
             await writer.drain()
         writer.close()
@@ -61,21 +94,9 @@ class LossyLink:
         return lost
 
 
-async def _answer(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, losing: asyncio.Event
-) -> None:
-    while data := await reader.read(_CHUNK_BYTES):
-        if losing.is_set():
-            # The server has answered, so it has committed; nobody will hear of it.
-            raise ConnectionAbortedError
-        writer.write(data)
-        await writer.drain()
-    writer.close()
-
-
 @asynccontextmanager
-async def lossy(target: int, *, each: int, most: int) -> AsyncIterator[LossyLink]:
-    link = LossyLink(target, each=each, most=most)
+async def lossy(target: int, *, loses: Loses, each: int, most: int) -> AsyncIterator[LossyLink]:
+    link = LossyLink(target, loses=loses, each=each, most=most)
     server = await asyncio.start_server(link.relay, "127.0.0.1", link.port)
     try:
         yield link

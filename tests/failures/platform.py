@@ -227,6 +227,8 @@ class Platform:
         process = self.launch(name, failpoint=str(point))
         happen()
         await process.until_killed()
+        # Else the next one may meet the dead one's lease, and put the message off for a minute.
+        await self._end_leases()
         await self.start(name)
 
     async def settle(self, *, within: float = _REST_SECONDS) -> History:
@@ -249,15 +251,12 @@ class Platform:
         _none([] if found == {(sha, text)} else [f"{text!r} is not live, but {found}"])
 
     async def hurry(self, js: JetStreamContext) -> None:
-        """Let the time pass that a dead process's messages and leases still run for."""
+        """Let the time pass that a dead process's leases and messages still run for."""
+        await self._end_leases()
         for durable in evidence.pulled(self.database):
             info = await js.consumer_info(durable.stream, durable.name)
             info.config.ack_wait = _HURRIED_SECONDS
             await js.add_consumer(durable.stream, info.config)
-        async with self.work.transaction() as tx:
-            await tx.session.execute(
-                update(Build).where(Build.lease_until.is_not(None)).values(lease_until=clock.now())
-            )
 
     async def kill_server(self, server: EmbeddedServer) -> None:
         """kill -9, and wait for its end."""
@@ -316,6 +315,12 @@ class Platform:
             with contextlib.suppress(psutil.NoSuchProcess):
                 left.kill()
         await self.database.stop()
+
+    async def _end_leases(self) -> None:
+        async with self.work.transaction() as tx:
+            await tx.session.execute(
+                update(Build).where(Build.lease_until.is_not(None)).values(lease_until=clock.now())
+            )
 
     async def _at_rest(self, js: JetStreamContext) -> bool:
         return _none(await evidence.waiting(self.database, js))

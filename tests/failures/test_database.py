@@ -10,12 +10,13 @@ import pytest
 from cli.embedded.nats import NatsServer
 from cli.embedded.postgres import PostgresServer
 from consumers.registry import GROUPS
-from tests.failures.lossy_link import lossy
+from tests.failures.lossy_link import Loses, lossy
 from tests.failures.platform import Backends, platform_on
 from tests.support.eventually import eventually
 from tests.support.servers import ServerHost
 
 pytestmark = pytest.mark.timeout(240)
+_LOST = 6
 _FACTS = ",".join(group for group in GROUPS if group != "builds")
 _PARTS = {
     "api": ("api",),
@@ -49,12 +50,13 @@ async def test_postgres_is_killed_under_load(
 
 
 @pytest.mark.parametrize(
-    "process",
+    ("process", "loses"),
     [
-        "api",
-        "facts",
+        pytest.param("api", "saying", id="intake"),
+        pytest.param("api", "taking", id="relay"),
+        pytest.param("facts", "saying", id="facts"),
         # A lease whose taking was not confirmed runs out before another builder gets the build.
-        pytest.param("builds", marks=pytest.mark.slow),
+        pytest.param("builds", "saying", id="builds", marks=pytest.mark.slow),
     ],
 )
 async def test_a_commit_whose_answer_is_lost_takes_effect_once(
@@ -64,11 +66,13 @@ async def test_a_commit_whose_answer_is_lost_takes_effect_once(
     cache_url: str,
     tmp_path: Path,
     process: str,
+    loses: Loses,
 ) -> None:
+    """Every second one that carries an event, six of them, of one process."""
     target = _port(migrated_url)
     backends = Backends(server_host, own_nats_server, migrated_url, cache_url)
     async with (
-        lossy(target, each=3, most=6) as link,
+        lossy(target, loses=loses, each=2, most=_LOST) as link,
         platform_on(backends, tmp_path) as platform,
     ):
         unsteady = migrated_url.replace(f":{target}/", f":{link.port}/")
@@ -76,8 +80,9 @@ async def test_a_commit_whose_answer_is_lost_takes_effect_once(
             platform.launch(name, *argv, database_url=unsteady if name == process else None)
         for each in platform.processes.values():
             await each.until_ready()
-        async with platform.sender.load(per_second=10, most=12):
-            await eventually(lambda: link.lost >= 3, timeout=40)
+        assert link.lost < _LOST - 2, "the load has nothing left to lose"
+        async with platform.sender.load(per_second=10, most=60):
+            await eventually(lambda: link.lost == _LOST, timeout=60)
         await platform.settle(within=100)
         await platform.goes_live("after lost answers", within=100)
 

@@ -20,7 +20,11 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)
         ("consumers", Failpoint.HANDLER_ENTERED),
         ("consumers", Failpoint.HANDLER_APPLIED),
         ("consumers", Failpoint.HANDLER_COMMITTED),
+        ("consumers", Failpoint.BUILD_TAKEN),
+        ("consumers", Failpoint.BUILD_FETCHED),
+        ("consumers", Failpoint.BUILD_BUILT),
         ("consumers", Failpoint.BUILD_STORED),
+        ("consumers", Failpoint.BUILD_RECORDED),
         ("node", Failpoint.NODE_REPORTING),
     ],
 )

@@ -1,4 +1,7 @@
-"""What an operator does with the stock `nats` program, over the same API subjects."""
+"""What an operator does with the stock `nats` program, over the same API subjects.
+
+Not with the program itself: no package brings it that could be installed by name.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import pytest
 from nats.aio.client import Client
 
 from cli.exits import Exit
+from events.bus import Message
 from events.streams import DURABLES, STREAMS
 from events.topology import provision
 from tests.support.cli import Cli, problem
@@ -144,6 +148,21 @@ async def test_the_work_queue_refuses_a_second_taker(world: World) -> None:
         {"stream_name": "ZW_JOBS", "config": config},
     )  # fmt: skip
     assert made["error"]["err_code"] in {10099, 10100}
+
+
+async def test_a_job_can_be_looked_at_and_stays(world: World) -> None:
+    """As `nats stream view` reads a work queue: direct, because it may make no consumer there."""
+    await provision(world.bus.jetstream)
+    client = world.bus.client
+    subject = f"zw.job.build.production.{world.project}.bld-1"
+    await world.bus.publish([Message(subject, b"{}", {"ce-id": "evt-1"})])
+    asked = json.dumps({"seq": 1, "next_by_subj": subject}).encode()
+    seen = [
+        (await client.request("$JS.API.DIRECT.GET.ZW_JOBS", asked)).headers or {} for _ in range(2)
+    ]
+    assert [one["Nats-Subject"] for one in seen] == [subject, subject]
+    assert [one["ce-id"] for one in seen] == ["evt-1", "evt-1"]
+    await world.bus.remove("ZW_JOBS", int(seen[0]["Nats-Sequence"]))
 
 
 async def test_the_context_opens_a_connection(world: World, nats_url: str, tmp_path: Path) -> None:

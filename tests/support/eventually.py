@@ -31,15 +31,17 @@ async def eventually(
     Real time, whatever clock the test has installed. Other exceptions end the wait at once.
     """
     deadline = time.monotonic() + timeout
-    last = AssertionError("the check itself did not end")
+    last: AssertionError | None = None
     while True:
         try:
             async with asyncio.timeout(max(deadline - time.monotonic(), interval)):
                 outcome = check()
                 value = await outcome if inspect.isawaitable(outcome) else outcome
         except TimeoutError as error:
-            # The one that the deadline cuts short says less than the one before it.
-            raise AssertionError(f"not true within {timeout:g} s: {last}") from error
+            before = "" if last is None else f"; the one before: {last}"
+            raise AssertionError(
+                f"the check itself did not end within {timeout:g} s{before}"
+            ) from error
         except AssertionError as failure:
             last = failure
         else:

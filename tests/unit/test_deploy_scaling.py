@@ -84,6 +84,19 @@ def test_an_alert_asks_for_metrics_and_durables_that_exist(rule: dict[str, Any])
     assert rule["expr"].count("(") == rule["expr"].count(")")
 
 
+def test_each_alert_has_series_for_which_it_fires_and_others_for_which_it_does_not() -> None:
+    """`promtool` runs them, where there is one: tests/integration/test_alert_rules.py."""
+    scenes = yaml.safe_load((DEPLOY / "prometheus" / "alerts_test.yaml").read_text())["tests"]
+    cases = [
+        (case["alertname"], bool(case.get("exp_alerts")))
+        for scene in scenes
+        for case in scene["alert_rule_test"]
+    ]
+    alerts = {rule["alert"] for rule in RULES}
+    assert {name for name, fires in cases if fires} == alerts
+    assert {name for name, fires in cases if not fires} == alerts
+
+
 def test_what_has_to_be_watched_is() -> None:
     watched = {name for rule in RULES for name in re.findall(r"\bzeitwork_\w+", rule["expr"])}
     assert watched >= {

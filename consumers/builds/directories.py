@@ -64,9 +64,8 @@ def remove_held(path: Path) -> None:
 def _set_aside(path: Path) -> Path:
     if path.name.startswith(_TRASH):
         return path
-    aside = path.with_name(f"{_TRASH}{path.name}")
-    _remove_tree(aside)
-    return path.rename(aside)
+    # A name of its own: another process may still be removing what a killed one set aside.
+    return path.rename(path.with_name(f"{_TRASH}{ids.token(8)}-{path.name}"))
 
 
 @contextmanager

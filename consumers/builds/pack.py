@@ -17,6 +17,7 @@ from threading import Event
 import zstandard
 
 from consumers.builds import threads, tree
+from consumers.builds.failures import ArtifactTooLarge
 from consumers.builds.listing import shown
 from consumers.builds.tree import MOST_PATH_BYTES
 from zeitwork import sandbox
@@ -82,7 +83,7 @@ def _pack(app: Path, target: Path, *, limits: Limits, stop: Event) -> Packed:
                 files += 1
                 size += member.size
             if size > limits.total_bytes or entries > limits.entries:
-                raise BuildFailed(_too_much(limits))
+                raise ArtifactTooLarge(_too_much(limits))
             if member.isreg():
                 with Path(entry.path).open("rb") as file:
                     archive.addfile(member, file)

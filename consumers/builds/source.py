@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from consumers.builds.clone_url import Remote
+from consumers.builds.failures import CommitGone, SourceTooLarge
 from consumers.builds.git import Git
 from consumers.builds.transcript import Transcript
 from consumers.builds.tree import MOST_PATH_BYTES
@@ -68,9 +69,12 @@ class _Inventory:
         self.files += 1
         self.size += int(match["size"])
         if self.files > self._limits.files:
-            raise SourceUnavailable(f"The commit holds more than {self._limits.files} files.")
+            raise SourceTooLarge(
+                f"The commit holds more than {self._limits.files} files. Take out of the "
+                "repository what the build does not need."
+            )
         if self.size > self._limits.total_bytes:
-            raise SourceUnavailable(_too_large(self._limits))
+            raise SourceTooLarge(_too_large(self._limits))
 
 
 def check_sha(commit_sha: str) -> None:
@@ -133,8 +137,9 @@ async def _download(remote: Remote, commit_sha: str, git: Git, limits: Limits) -
     _require(done, f"fetch from {remote.address}", limits)
     done = await git.run("cat-file", "-e", f"{commit_sha}^{{commit}}")
     if done.returncode != 0:
-        raise SourceUnavailable(
-            f"{remote.address} has no commit {commit_sha}. Was the branch rewritten or removed?"
+        raise CommitGone(
+            f"{remote.address} has no commit {commit_sha}: the branch was rewritten or removed. "
+            "Push again, or deploy a commit that is there."
         )
 
 
@@ -142,7 +147,7 @@ def _require(done: Completed, purpose: str, limits: Limits) -> None:
     if done.returncode == 0:
         return
     if _says(done, _TOO_LARGE):
-        raise SourceUnavailable(_too_large(limits))
+        raise SourceTooLarge(_too_large(limits))
     said = masked(done.output.strip())[-500:] or f"exit code {done.returncode}"
     hint = ""
     if _says(done, _NO_ACCESS):
@@ -155,4 +160,7 @@ def _says(done: Completed, phrases: tuple[str, ...]) -> bool:
 
 
 def _too_large(limits: Limits) -> str:
-    return f"The commit is larger than {limits.total_bytes // 1024**2} MiB."
+    return (
+        f"The commit is larger than {limits.total_bytes // 1024**2} MiB. Take out of the "
+        "repository what the build does not need."
+    )

@@ -11,8 +11,8 @@ import pytest
 from consumers.builds import builders
 from consumers.builds.builders import Builder
 from consumers.builds.builders.caddyfile import ETAG_SUFFIX, PATH
+from consumers.builds.declared import Declared
 from consumers.builds.plan import Command
-from consumers.builds.procfile import Procfile
 from node.artifacts import _unpack
 from tests.contracts.builder import Bench, BuilderContract, Files, wheel
 from zeitwork import subprocesses
@@ -35,7 +35,7 @@ class TestStaticBuilder(BuilderContract):
     ) -> None:
         # 250 bytes: no room for the tag's name beside it.
         more = {"same.html": files["index.html"], "x" * 250: "x", ".well-known/d": "d"}
-        plan = builder.plan(bench.fill({**files, **more}), Procfile())
+        plan = builder.plan(bench.fill({**files, **more}), Declared())
         await builder.build(plan, bench.workshop)
         tags = {
             str(path.relative_to(bench.app)).removesuffix(ETAG_SUFFIX): path.read_text()
@@ -51,7 +51,7 @@ class TestStaticBuilder(BuilderContract):
         target = bench.root / "target"
         target.mkdir()
         (target / "Caddyfile").write_text("untouched")
-        plan = builder.plan(bench.fill(files), Procfile())
+        plan = builder.plan(bench.fill(files), Declared())
         link = bench.app / planted
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(target if planted == ".zeitwork" else target / "Caddyfile")
@@ -63,7 +63,7 @@ class TestStaticBuilder(BuilderContract):
     async def test_a_directory_in_the_place_of_our_file_is_a_failed_build(
         self, builder: Builder, files: Files, bench: Bench, planted: str
     ) -> None:
-        plan = builder.plan(bench.fill({**files, f"{planted}/x": "x"}), Procfile())
+        plan = builder.plan(bench.fill({**files, f"{planted}/x": "x"}), Declared())
         with pytest.raises(BuildFailed, match="is a directory"):
             await builder.build(plan, bench.workshop)
 
@@ -86,7 +86,7 @@ class TestPythonBuilder(BuilderContract):
     async def test_a_node_can_unpack_and_run_it_anywhere(
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
-        plan = builder.plan(bench.fill(files), Procfile())
+        plan = builder.plan(bench.fill(files), Declared())
         await builder.build(plan, bench.workshop)
         await bench.digest()
         _unpack(bench.root / "archive", bench.root / "node")
@@ -107,7 +107,7 @@ class TestPythonBuilder(BuilderContract):
         (target / "bin" / "python3").symlink_to("elsewhere")
         note = target / "lib/python3.11/site-packages/a.dist-info/uv_cache.json"
         note.write_text("untouched")
-        plan = builder.plan(bench.fill(files), Procfile())
+        plan = builder.plan(bench.fill(files), Declared())
         link = bench.app / planted
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(target / Path(planted).name if "/" in planted else target)
@@ -135,7 +135,7 @@ class TestNodeBuilder(BuilderContract):
     async def test_the_build_script_runs(
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
-        await builder.build(builder.plan(bench.fill(files), Procfile()), bench.workshop)
+        await builder.build(builder.plan(bench.fill(files), Declared()), bench.workshop)
         assert (bench.app / "built.txt").read_text() == "built"
 
     async def test_a_site_without_a_page_is_a_failed_build(
@@ -144,7 +144,7 @@ class TestNodeBuilder(BuilderContract):
         package = (
             '{"scripts": {"build": "true"}, "devDependencies": {}, "optionalDependencies": %s}'
         )
-        plan = builder.plan(bench.fill({"package.json": package % '{"vite": "1"}'}), Procfile())
+        plan = builder.plan(bench.fill({"package.json": package % '{"vite": "1"}'}), Declared())
         assert plan.site == "dist"
         (bench.app / "dist").symlink_to(Path("/usr"))
         commands = tuple(one for one in plan.commands if "install" not in one.argv)

@@ -16,6 +16,7 @@ import pytest
 from typing_extensions import override
 
 from consumers.builds import clone_url, source
+from consumers.builds.failures import CommitGone
 from consumers.builds.git import Git
 from consumers.builds.source import Facts, Limits
 from consumers.builds.transcript import Transcript
@@ -146,7 +147,7 @@ async def test_a_commit_that_is_gone_is_named(
     repository.git("reset", "--quiet", "--hard", "HEAD~1")
     repository.git("reflog", "expire", "--expire=now", "--all")
     repository.git("gc", "--quiet", "--prune=now")
-    with pytest.raises(SourceUnavailable, match=f"has no commit {gone}. Was the branch rewritten"):
+    with pytest.raises(CommitGone, match=f"has no commit {gone}: the branch was rewritten"):
         await checkout.fetch(repository.url, gone)
 
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from consumers.builds.builders.python_requirements import Requirements
+from consumers.builds.failures import NoStartCommand
 from consumers.builds.listing import PYTHON_MODULES, Listing
-from consumers.builds.plan import NoStartCommand
 
 # HOST is where the node wants it to listen; an application that is only reached by the proxy on
 # the same machine has no reason to listen elsewhere.

@@ -59,7 +59,7 @@ class Layers:
         """Store what is at `source`; a failure is logged, since the build can go on without."""
         unfinished = self._folder / f"unfinished-{ids.token(9)}"
         try:
-            await pack.pack(source, unfinished, limits=pack.Limits())
+            await pack.pack(source, unfinished, limits=pack.Limits(), judge_link=_any_link)
             await threads.run(lambda _: self._store(key, unfinished))
         except (BuildFailed, OSError) as error:
             _log.warning("dependency layer not kept", layer=key, error=str(error))
@@ -96,6 +96,10 @@ def key_of(layer: Layer, app: Path, env: Mapping[str, str]) -> str:
     for fact in facts:
         whole.update(f"{len(fact)}:{fact}".encode("utf-8", "surrogateescape"))
     return whole.hexdigest()[:32]
+
+
+def _any_link(_link: Path, _folder: Path) -> None:
+    """Where links may lead is judged when the application is packed, of which this is a part."""
 
 
 def _unpack(archive: Path, target: Path, stop: Event) -> None:

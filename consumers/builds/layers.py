@@ -69,7 +69,7 @@ class Layers:
     def _store(self, key: str, unfinished: Path) -> None:
         unfinished.rename(self._folder / f"{key}-{_digest(unfinished)}{_SUFFIX}")
         for old in self._archives("")[_KEPT:]:
-            old.unlink(missing_ok=True)
+            _remove(old)
 
     def _archives(self, prefix: str) -> list[Path]:
         """Newest use first."""
@@ -120,17 +120,21 @@ def _unpack(archive: Path, target: Path, stop: Event) -> None:
 
 
 def _put(aside: Path, target: Path) -> None:
-    if target.is_symlink() or target.is_file():
-        target.unlink()
-    elif target.is_dir():
-        directories.remove(target)
+    _remove(target)
     aside.rename(target)
 
 
 def _drop(archive: Path, aside: Path, _: Event) -> None:
-    archive.unlink(missing_ok=True)
-    if aside.is_dir():
-        directories.remove(aside)
+    _remove(aside)
+    _remove(archive)
+
+
+def _remove(path: Path) -> None:
+    """Remove whatever is there; a link itself, not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        directories.remove(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _digest(path: Path) -> str:

@@ -15,7 +15,7 @@ _LINE_CHARACTERS = 2_000
 # A program that prints without end would occupy the event loop until the deadline.
 _MOST_CHARACTERS = 128 * 1024 * 1024
 _LINE_COST = 256
-_TAIL_LINES = 60
+_TAIL_LINES = 200  # npm prints its usage behind what went wrong
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")

@@ -20,6 +20,7 @@ from consumers.builds import (
     intention,
     pack,
     source,
+    submodules,
     survivors,
     threads,
 )
@@ -148,7 +149,7 @@ class Pipeline:
             timeout_seconds=min(_FETCH_TIMEOUT_SECONDS, self._timeout_seconds),
         )
         with _step("fetch", transcript, f"Fetching {commit[:12]} from {job.remote.address}"):
-            facts = await source.fetch(
+            facts = await submodules.fetch(
                 job.remote, commit, git=git, limits=limits, transcript=transcript
             )
             git.forget()

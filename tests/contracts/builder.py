@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -72,7 +73,13 @@ class Bench:
 
 
 class BuilderContract:
-    """Subclasses give `builder`, and `files`, an application that it builds without a network."""
+    """Subclasses give `builder`, and `files`, an application that it builds without a network.
+
+    Attributes:
+        declared: what the application says of itself.
+    """
+
+    declared: ClassVar[Declared] = Declared()
 
     @pytest.fixture(params=["sandboxed", "plain"])
     async def bench(self, request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
@@ -83,7 +90,7 @@ class BuilderContract:
 
     def plan(self, builder: Builder, files: Files, declared: Declared | None = None) -> Plan:
         texts = {name: text for name, text in files.items() if isinstance(text, str)}
-        return builder.plan(Listing(frozenset(files), texts), declared or Declared())
+        return builder.plan(Listing(frozenset(files), texts), declared or self.declared)
 
     def test_a_plan_depends_on_the_listing_alone(self, builder: Builder, files: Files) -> None:
         assert self.plan(builder, files) == self.plan(builder, dict(reversed([*files.items()])))
@@ -113,7 +120,7 @@ class BuilderContract:
     ) -> None:
         digests = []
         for _ in range(2):
-            plan = builder.plan(bench.fill(files), Declared())
+            plan = builder.plan(bench.fill(files), self.declared)
             await builder.build(plan, bench.workshop)
             digests.append(await bench.digest())
             bench.app.rename(bench.root / f"was-{len(digests)}")
@@ -124,14 +131,14 @@ class BuilderContract:
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
         before = bench.outside()
-        await builder.build(builder.plan(bench.fill(files), Declared()), bench.workshop)
+        await builder.build(builder.plan(bench.fill(files), self.declared), bench.workshop)
         assert bench.outside() == before
 
     async def test_commands_run_in_order_in_the_application(
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
         plan = self.only(
-            builder.plan(bench.fill(files), Declared()),
+            builder.plan(bench.fill(files), self.declared),
             Command(("sh", "-c", "echo $COLOUR > first")),
             Command(("mv", "first", "second")),
         )
@@ -142,7 +149,7 @@ class BuilderContract:
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
         plan = self.only(
-            builder.plan(bench.fill(files), Declared()),
+            builder.plan(bench.fill(files), self.declared),
             Command(("sh", "-c", "echo because; exit 7")),
             Command(("touch", "never")),
         )
@@ -154,7 +161,7 @@ class BuilderContract:
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
         plan = self.only(
-            builder.plan(bench.fill(files), Declared()),
+            builder.plan(bench.fill(files), self.declared),
             Command(("false",), if_it_fails="Never mind."),
             Command(("touch", "after")),
         )
@@ -171,7 +178,7 @@ class BuilderContract:
         )
         script = hang.replace(f"sleep 600 {mark}", f"bash -c 'sleep 600; : {mark}'")
         plan = self.only(
-            builder.plan(bench.fill(files), Declared()),
+            builder.plan(bench.fill(files), self.declared),
             Command(("bash", "-c", script + " < /dev/zero > /dev/null")),
         )
         building = asyncio.ensure_future(builder.build(plan, bench.workshop))

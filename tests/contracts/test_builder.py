@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from typing_extensions import override
 
 from consumers.builds import builders
 from consumers.builds.builders import Builder
@@ -150,3 +152,34 @@ class TestNodeBuilder(BuilderContract):
         commands = tuple(one for one in plan.commands if "install" not in one.argv)
         with pytest.raises(BuildFailed, match=r"left no index\.html in dist/"):
             await builder.build(replace(plan, commands=commands), bench.workshop)
+
+
+class TestCommandBuilder(BuilderContract):
+    """Whatever the repository says."""
+
+    declared: ClassVar[Declared] = Declared({"web": "./serve"}, build="printf built > built.txt")
+
+    @pytest.fixture
+    async def builder(self) -> Builder:
+        return await builders.create("command")
+
+    @pytest.fixture
+    def files(self) -> Files:
+        return {"serve": "#!/bin/sh\n"}
+
+    @override
+    def test_other_commands_of_the_procfile_stay(self, builder: Builder, files: Files) -> None:
+        both = Declared({"web": "./serve", "worker": "work"})
+        assert self.plan(builder, files, both).processes == both.processes
+
+    async def test_the_build_command_runs(
+        self, builder: Builder, files: Files, bench: Bench
+    ) -> None:
+        await builder.build(builder.plan(bench.fill(files), self.declared), bench.workshop)
+        assert (bench.app / "built.txt").read_text() == "built"
+
+    async def test_the_folder_that_it_makes_is_served(self, builder: Builder, bench: Bench) -> None:
+        declared = Declared(build="mkdir pages && echo hello > pages/index.html", site="pages")
+        plan = builder.plan(bench.fill({}), declared)
+        await builder.build(plan, bench.workshop)
+        assert (bench.app / f"pages/index.html{ETAG_SUFFIX}").is_file()

@@ -80,7 +80,34 @@ def test_where_dependencies_come_from(
     [
         ({}, ("main.py",), "python main.py"),
         ({}, ("server.py", "app.py"), "python app.py"),
-        ({"requirements.txt": "flask", "app.py": FLASK}, (), "python app.py"),
+        (
+            {"requirements.txt": "flask", "app.py": FLASK},
+            (),
+            f"flask --app app:app run --host {HOST} --port $PORT",
+        ),
+        (
+            {"requirements.txt": "flask", "app.py": f"{FLASK}if __name__ == '__main__': app.run()"},
+            (),
+            "python app.py",
+        ),
+        (
+            {"requirements.txt": "fastapi", "main.py": f"{FASTAPI}import x\nuvicorn.run(api)"},
+            (),
+            "python main.py",
+        ),
+        (
+            {
+                "requirements.txt": "starlette\nuvicorn",
+                "app.py": "from starlette.applications import Starlette\nsite = Starlette()",
+            },
+            (),
+            f"uvicorn app:site --host {HOST} --port $PORT",
+        ),
+        (
+            {"requirements.txt": "django\nuvicorn", "manage.py": MANAGE},
+            ("shop/asgi.py", "shop/wsgi.py"),
+            f"uvicorn shop.asgi:application --host {HOST} --port $PORT",
+        ),
         (
             {"requirements.txt": "flask\ngunicorn", "app.py": FLASK},
             (),
@@ -120,6 +147,7 @@ def test_how_it_is_started(texts: dict[str, str], names: tuple[str, ...], comman
     ("texts", "names", "advice"),
     [
         ({"requirements.txt": "six"}, ("shop.py",), "add a Procfile"),
+        ({"requirements.txt": "fastapi", "main.py": FASTAPI}, (), "Add uvicorn to them"),
         ({"requirements.txt": "django", "manage.py": MANAGE}, ("shop/wsgi.py",), "Add gunicorn"),
         ({"requirements.txt": "gunicorn", "manage.py": MANAGE}, (), r"no PACKAGE/wsgi\.py"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -20,16 +21,24 @@ _PAUSE_SECONDS = 1.0
 _PAUSE_FOR_EACH_SECOND = 10.0
 # What a file costs besides its blocks: its inode and its name.
 _ENTRY_BYTES = 512
+_ANY = 1 << 62
 
 
-async def bounded(work: Coroutine[Any, Any, T], *, folders: Sequence[Path], most_bytes: int) -> T:
-    """The result of `work`, which is cancelled when `folders` hold more than `most_bytes`.
+async def bounded(
+    work: Coroutine[Any, Any, T], *, own: Sequence[Path], cache: Path, most_bytes: int
+) -> T:
+    """The result of `work`, which is cancelled when it uses too much.
+
+    Args:
+        own: directories of this build alone.
+        cache: a directory that earlier builds have filled; only what is added to it counts.
+        most_bytes: what all of it may come to.
 
     Raises:
-        BuildOutOfDisk: they do.
+        BuildOutOfDisk: it was more.
     """
     working = spawn(work, "build-command")
-    watching = spawn(_watch(folders, most_bytes), "build-disk-use")
+    watching = spawn(_watch(own, cache, most_bytes), "build-disk-use")
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -60,14 +69,21 @@ def measure(folders: Sequence[Path], *, most_bytes: int, stop: Event) -> int:
     return total
 
 
-async def _watch(folders: Sequence[Path], most_bytes: int) -> None:
+async def _watch(own: Sequence[Path], cache: Path, most_bytes: int) -> None:
+    before = await threads.run(partial(_size_of_cache, cache))
     while True:
         started = clock.monotonic()
-        total = await threads.run(lambda stop: measure(folders, most_bytes=most_bytes, stop=stop))
-        if total > most_bytes:
+        total = await threads.run(
+            lambda stop: measure([*own, cache], most_bytes=most_bytes + before, stop=stop)
+        )
+        if total > most_bytes + before:
             raise BuildOutOfDisk(
                 f"The build wrote more than {most_bytes // 1024**2} MiB and was stopped. Make it "
                 "write less, and leave out what the application does not need."
             )
         took = clock.monotonic() - started
         await clock.sleep(max(_PAUSE_SECONDS, took * _PAUSE_FOR_EACH_SECOND))
+
+
+def _size_of_cache(cache: Path, stop: Event) -> int:
+    return measure([cache], most_bytes=_ANY, stop=stop)

@@ -47,7 +47,7 @@ class Layers:
         for archive in self._archives(f"{key}-"):
             try:
                 await threads.run(partial(_unpack, archive, aside))
-            except (_Corrupt, OSError) as error:
+            except (_Corrupt, OSError, tarfile.TarError, zstandard.ZstdError) as error:
                 _log.warning("dependency layer not usable", layer=archive.name, error=str(error))
                 await threads.run(partial(_drop, archive, aside))
                 continue

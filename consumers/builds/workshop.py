@@ -24,7 +24,6 @@ _LIMITED = (
     'exec "$@"'
 )
 _LIMITED_PLAIN = 'ulimit -c 0; ulimit -f {blocks}; ulimit -d {kib}; exec "$@"'
-# The application's directory and the caches of its repository.
 _MOST_DISK_BYTES = 8 * 1024**3
 
 
@@ -40,7 +39,8 @@ class Workshop:
         build_id: marks the processes of this build.
         sandboxed: False runs the commands with the rights of this process.
         timeout_seconds: of one command; the pipeline's deadline usually comes first.
-        most_disk_bytes: what the application's directory, home and cache may hold together.
+        most_disk_bytes: what the application's directory and home may hold, together with what a
+            command adds to the cache.
     """
 
     app: Path
@@ -66,7 +66,8 @@ class Workshop:
         try:
             done = await disk_use.bounded(
                 self._execute(command.argv, env),
-                folders=(self.app, self.home, self.cache),
+                own=(self.app, self.home),
+                cache=self.cache,
                 most_bytes=self.most_disk_bytes,
             )
         finally:

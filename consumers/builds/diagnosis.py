@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 from consumers.builds.failures import (
     BuildOutOfDisk,
-    BuildOutOfMemory,
     DependencyUnavailable,
     LockFileOutdated,
     NodeVersionMissing,
     PythonVersionMissing,
 )
-from zeitwork.errors import BuildCommandFailed, BuildFailed
+from zeitwork.errors import BuildCommandFailed, BuildFailed, BuildOutOfMemory
 
 _SIGNALLED = 128  # what shells add to the number of the signal that ended a program
 _MOST_SIGNAL = 64
@@ -30,12 +29,14 @@ class Ending:
         returncode: below zero, or above 128, when a signal ended it.
         lines: its last lines of output, the newest last.
         memory_mib: what it was allowed.
+        out_of_memory: the kernel has ended a process of it for want of memory.
     """
 
     command: str
     returncode: int
     lines: tuple[str, ...]
     memory_mib: int
+    out_of_memory: bool = False
 
     @property
     def signal(self) -> int | None:
@@ -118,8 +119,10 @@ _LOCK_COMMANDS = {"uv": "`uv lock`", "npm": "`npm install`"}
 def diagnose(ending: Ending) -> BuildFailed:
     """The error that says what went wrong, as exactly as the output tells."""
     for cause in _CAUSES:
+        if ending.out_of_memory and cause.failure is not BuildOutOfMemory:
+            continue
         line = next((line for line in ending.lines if cause.pattern.search(line)), None)
-        if line is not None or ending.signal in cause.signals:
+        if line is not None or ending.signal in cause.signals or ending.out_of_memory:
             return _told(cause, ending, line)
     how = f"ended with exit code {ending.returncode}"
     if ending.signal is not None:

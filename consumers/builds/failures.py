@@ -80,12 +80,6 @@ class DependencyUnavailable(BuildCommandFailed):
     code = "dependency_unavailable"
 
 
-class BuildOutOfMemory(BuildCommandFailed):
-    """The build wanted more memory than it may have."""
-
-    code = "build_out_of_memory"
-
-
 class BuildOutOfDisk(BuildCommandFailed):
     """The build wrote more than it may."""
 

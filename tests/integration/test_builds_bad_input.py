@@ -101,7 +101,7 @@ CASES: dict[str, tuple[dict[str, str], type[BuildFailed], str]] = {
         failures.LockFileOutdated,
         "Run `npm install` and commit",
     ),
-    "too little memory": (told_to_run(HUNGRY), failures.BuildOutOfMemory, "1024 MiB"),
+    "too little memory": (told_to_run(HUNGRY), errors.BuildOutOfMemory, "1024 MiB"),
     "a file without end": (
         told_to_run("truncate -s 5G huge"),
         failures.BuildOutOfDisk,

@@ -7,13 +7,12 @@ import pytest
 from consumers.builds.diagnosis import Ending, diagnose
 from consumers.builds.failures import (
     BuildOutOfDisk,
-    BuildOutOfMemory,
     DependencyUnavailable,
     LockFileOutdated,
     NodeVersionMissing,
     PythonVersionMissing,
 )
-from zeitwork.errors import BuildCommandFailed, BuildFailed
+from zeitwork.errors import BuildCommandFailed, BuildFailed, BuildOutOfMemory
 
 UV = "uv sync --locked"
 OUT_OF_STEP = (
@@ -92,6 +91,11 @@ def test_a_signal_is_a_cause_of_its_own(returncode: int, failure: type[BuildFail
 def test_what_ran_out_is_the_cause_of_what_broke_afterwards() -> None:
     error = of("npm ci", "npm error code ENOSPC", "npm error code E404")
     assert type(error) is BuildOutOfDisk
+
+
+def test_the_kernels_word_comes_before_what_the_program_says() -> None:
+    error = diagnose(Ending("npm ci", 1, ("npm error code E404",), 1024, out_of_memory=True))
+    assert type(error) is BuildOutOfMemory
 
 
 def test_anything_else_is_quoted() -> None:

@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cli import database, deployments, events, exits, nats_context, output, projects, serve
 from cli.client import ApiProblem
 from cli.deployments import deploy
+from cli.detect import detect
 from cli.exits import Exit
 from cli.logs import logs as logs_command
 from cli.options import Flag, Json, Options
@@ -33,6 +34,7 @@ app.command(deployments.app)
 app.command(events.app)
 app.command(nats_context.app)
 app.command(deploy)
+app.command(detect)
 app.command(logs_command, name="logs")
 app.command(queues)
 

@@ -1,7 +1,8 @@
 """Package caches, one directory a repository, bounded together; never needed for correctness.
 
 A build can write its cache, so a cache shared by repositories would let one plant packages in
-another: installers trust what they have unpacked before.
+another: installers trust what they have unpacked before. Layers of dependencies lie beside them,
+where no build can write.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from consumers.builds import directories, tree
@@ -19,13 +21,31 @@ INSIDE = "/cache"
 _BUDGET_BYTES = 5 * 1024**3
 
 
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The directories of one repository: its builds write into `packages`, we into `layers`."""
+
+    root: Path
+
+    @property
+    def packages(self) -> Path:
+        return self.root / "packages"
+
+    @property
+    def layers(self) -> Path:
+        return self.root / "layers"
+
+
 @contextmanager
-def cache_of(root: Path, repository: str) -> Iterator[Path]:
-    """The cache directory of `repository` (its address without credentials), held while in use."""
+def cache_of(root: Path, repository: str) -> Iterator[Cache]:
+    """The cache of `repository` (its address without credentials), held while in use."""
     key = hashlib.sha256(repository.encode()).hexdigest()[:32]
     with directories.shared(root / key) as path:
         os.utime(path)  # the time of the last use
-        yield path
+        cache = Cache(path)
+        cache.packages.mkdir(exist_ok=True)
+        cache.layers.mkdir(exist_ok=True)
+        yield cache
 
 
 def environment(cache: Path | str) -> Mapping[str, str]:

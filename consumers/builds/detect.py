@@ -12,25 +12,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from consumers.builds.failures import DockerfileUnsupported
 from consumers.builds.listing import PYTHON_MODULES, Listing
+from consumers.builds.project_file import NAME, ProjectFile
 from zeitwork.errors import BuildFailed, NothingDetected
 
-Kind = Literal["python", "node", "static"]
+Kind = Literal["python", "node", "static", "command"]
 
 WEB_ROOTS = ("", "public", "dist")
 _MAIN_FILES = (*(f"{name}.py" for name in PYTHON_MODULES), "manage.py")
 _FOREIGN = {
-    "Dockerfile": "images are not built here",
     "go.mod": "Go is not supported yet",
     "Gemfile": "Ruby is not supported yet",
     "Cargo.toml": "Rust is not supported yet",
     "composer.json": "PHP is not supported yet",
     "deno.json": "Deno is not supported yet",
 }
+_DOCKERFILE = "Dockerfile"
 _ADVICE = (
     "Add requirements.txt or pyproject.toml (Python), package.json (Node), or index.html "
     "(static files) to the root directory; if the application lives in a folder, set it as the "
-    "project's root directory."
+    f"project's root directory; for anything else, say `build` and `start` in {NAME}."
+)
+_NO_ENGINE = (
+    "A Dockerfile is built by a Docker Engine, and this platform builds without one. Add what one "
+    "of the other builders needs: requirements.txt or pyproject.toml (Python), package.json "
+    f"(Node), index.html (static files), or `build` and `start` in {NAME}."
 )
 
 
@@ -49,32 +56,50 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
+    """Attributes: `add` says what would make the rule match."""
+
     matches: bool
     reason: str
+    add: str = ""
+
+    @property
+    def whole_reason(self) -> str:
+        return f"{self.reason}; {self.add}" if self.add else self.reason
 
 
-def detect(listing: Listing) -> Detection:
+def detect(listing: Listing, file: ProjectFile = ProjectFile()) -> Detection:  # noqa: B008 - frozen
     """Decide.
 
     Raises:
         NothingDetected: no rule matches; the message says what nearly did and what to add.
+        DockerfileUnsupported: only a Dockerfile does.
         BuildFailed: pyproject.toml cannot be parsed.
     """
+    if file.builder == "dockerfile":
+        raise DockerfileUnsupported(f"{NAME} asks for the dockerfile builder. {_NO_ENGINE}")
+    verdicts = [(kind, verdict) for kind, rule in _RULES if (verdict := rule(listing))]
+    matching = [(kind, verdict) for kind, verdict in verdicts if verdict.matches]
     found: tuple[Kind, str] | None = None
-    nearly: list[str] = []
-    for kind, rule in _RULES:
-        verdict = rule(listing)
-        if verdict is None:
-            continue
-        if not verdict.matches:
-            nearly.append(f"not {kind}: {verdict.reason}")
-        elif found is None:
-            found = (kind, verdict.reason)
-        else:
-            nearly.append(f"not {kind}: {verdict.reason}, but {found[0]} comes first")
+    rank = "comes first"
+    if file.builder is not None:
+        found, rank = (file.builder, f"{NAME} names it as builder"), "is named as builder"
+    elif matching:
+        kind, verdict = matching[0]
+        found = (kind, verdict.reason)
+    elif file.start is not None:
+        found = ("command", f"{NAME} says how it is started, and no other builder recognises it")
+    nearly = [
+        f"not {kind}: {verdict.reason}, but {found[0]} {rank}"
+        if verdict.matches and found
+        else f"not {kind}: {verdict.whole_reason}"
+        for kind, verdict in verdicts
+        if found is None or kind != found[0]
+    ]
     nearly += [f"{name} is ignored: {why}" for name, why in _FOREIGN.items() if name in listing]
     if found is None:
-        raise NothingDetected(_nothing(listing, nearly))
+        raise _nothing(listing, nearly)
+    if _DOCKERFILE in listing:
+        nearly.append("Dockerfile is ignored: images are not built here")
     return Detection(*found, tuple(nearly))
 
 
@@ -132,13 +157,13 @@ def _python(listing: Listing) -> _Verdict | None:
         return _Verdict(matches=True, reason=f"{main} is present")
     if only_tools:
         reason = "pyproject.toml holds only settings of tools; a [project] table is missing"
-        return _Verdict(matches=False, reason=reason)
+        return _Verdict(matches=False, reason=reason, add="add one, or requirements.txt")
     if other := listing.first("Pipfile", "setup.py", "setup.cfg", "environment.yml"):
         reason = f"{other} is present, but only requirements.txt and pyproject.toml are understood"
-        return _Verdict(matches=False, reason=reason)
+        return _Verdict(matches=False, reason=reason, add="add one of them")
     if source := next((name for name in sorted(listing.files) if _top(name, ".py")), None):
         reason = f"{source} is present, but neither requirements.txt nor main.py"
-        return _Verdict(matches=False, reason=reason)
+        return _Verdict(matches=False, reason=reason, add="add one of them")
     return None
 
 
@@ -147,7 +172,11 @@ def _node(listing: Listing) -> _Verdict | None:
         return _Verdict(matches=True, reason="package.json is present")
     hints = ("server.js", "index.js", "package-lock.json", "yarn.lock", "pnpm-lock.yaml")
     if other := listing.first(*hints):
-        return _Verdict(matches=False, reason=f"{other} is present, but no package.json")
+        return _Verdict(
+            matches=False,
+            reason=f"{other} is present, but no package.json",
+            add="add one with a start script",
+        )
     return None
 
 
@@ -160,7 +189,11 @@ def _static(listing: Listing) -> _Verdict | None:
             reason = f"{_index(folder)} is present; set {folder} as the root directory to serve it"
             return _Verdict(matches=False, reason=reason)
     if page := next((name for name in sorted(listing.files) if _top(name, ".html")), None):
-        return _Verdict(matches=False, reason=f"{page} is present, but no index.html")
+        return _Verdict(
+            matches=False,
+            reason=f"{page} is present, but no index.html",
+            add="rename it, or add one",
+        )
     return None
 
 
@@ -172,9 +205,11 @@ def _top(name: str, suffix: str) -> bool:
     return "/" not in name and name.endswith(suffix)
 
 
-def _nothing(listing: Listing, nearly: list[str]) -> str:
+def _nothing(listing: Listing, nearly: list[str]) -> NothingDetected:
+    if _DOCKERFILE in listing:
+        return DockerfileUnsupported(_NO_ENGINE)
     if not listing.files:
-        return f"The root directory holds no files. {_ADVICE}"
+        return NothingDetected(f"The root directory holds no files. {_ADVICE}")
     marks = ("requirements.txt", "pyproject.toml", "package.json", "index.html")
     folders = sorted(
         {
@@ -188,7 +223,7 @@ def _nothing(listing: Listing, nearly: list[str]) -> str:
         parts.append(f"Nearly: {'; '.join(nearly)}.")
     if folders:
         parts.append(f"Folders that look like applications: {', '.join(folders[:5])}.")
-    return " ".join([*parts, _ADVICE])
+    return NothingDetected(" ".join([*parts, _ADVICE]))
 
 
 _RULES: tuple[tuple[Kind, Callable[[Listing], _Verdict | None]], ...] = (

@@ -14,7 +14,7 @@ PYTHON_MODULES = ("main", "app", "server", "asgi", "wsgi")
 _DEPTH = 3
 _MOST_FILES = 20_000
 _MANIFESTS = frozenset(
-    {"Procfile", "package.json", "pyproject.toml", "requirements.txt"}
+    {"Procfile", "package.json", "pyproject.toml", "requirements.txt", "zeitwork.toml"}
     | {".python-version", "runtime.txt", ".nvmrc", ".node-version", "manage.py"}
 )
 _SOURCES = frozenset({f"{name}.py" for name in PYTHON_MODULES} | {"settings.py", "__init__.py"})

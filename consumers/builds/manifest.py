@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -11,19 +13,21 @@ class Manifest(BaseModel):
     Attributes:
         builder: the builder's name.
         processes: shell commands by process name, run in the application's directory.
+        release: a shell command to run once for each deployment, before it serves.
         env: variables to set for every process.
         path: directories, relative to the application, to put before PATH.
-        health_path: answers 2xx or 3xx once the web process is ready.
         detected: why this builder and these commands, one line each.
         toolchain: versions by name ("python", "node").
+        declared: what zeitwork.toml says, key by key; empty where there is none.
     """
 
     model_config = ConfigDict(frozen=True)
 
     builder: str
     processes: dict[str, str]
+    release: str | None = None
     env: dict[str, str] = {}
     path: list[str] = []
-    health_path: str = "/"
     detected: list[str] = []
     toolchain: dict[str, str] = {}
+    declared: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -17,11 +17,13 @@ from threading import Event
 import zstandard
 
 from consumers.builds import threads, tree
+from consumers.builds.failures import ArtifactTooLarge
 from consumers.builds.listing import shown
 from consumers.builds.tree import MOST_PATH_BYTES
 from zeitwork import sandbox
 from zeitwork.errors import BuildFailed
 
+JudgeLink = Callable[[Path, Path], None]
 _LEVEL = 3
 # Version control, and files whose only content is credentials of whoever builds.
 _LEFT_OUT = frozenset(
@@ -47,21 +49,30 @@ class Packed:
     size: int
 
 
-async def pack(app: Path, target: Path, *, limits: Limits) -> Packed:
+async def pack(
+    app: Path, target: Path, *, limits: Limits, judge_link: JudgeLink | None = None
+) -> Packed:
     """Write the archive of `app` to `target`; links are kept as links and never followed.
 
+    Args:
+        judge_link: raises what is wrong with a link of the application; None refuses those that
+            lead out of it, which no node takes, except to the interpreter.
+
     Raises:
-        BuildFailed: there is too much of it; a link leads out of it, which no node takes, except
-            to the interpreter; or the build took the right to read it from itself.
+        ArtifactTooLarge: there is too much of it.
+        BuildFailed: a link is not taken, or the build took the right to read it from itself.
     """
     try:
-        return await threads.run(lambda stop: _pack(app, target, limits=limits, stop=stop))
+        judge = judge_link or _refuse_leading_out
+        return await threads.run(
+            lambda stop: _pack(app, target, limits=limits, judge_link=judge, stop=stop)
+        )
     except PermissionError as error:
         name = shown(Path(error.filename).relative_to(app))
         raise BuildFailed(f"{name} cannot be read; give its owner the right to.") from error
 
 
-def _pack(app: Path, target: Path, *, limits: Limits, stop: Event) -> Packed:
+def _pack(app: Path, target: Path, *, limits: Limits, judge_link: JudgeLink, stop: Event) -> Packed:
     app = app.resolve()
     entries = files = size = 0
     compressor = zstandard.ZstdCompressor(level=_LEVEL)
@@ -75,14 +86,14 @@ def _pack(app: Path, target: Path, *, limits: Limits, stop: Event) -> Packed:
         for name, entry in _entries(app):
             threads.check(stop)
             if entry.is_symlink():
-                _check_link(Path(entry.path), app)
+                judge_link(Path(entry.path), app)
             entries += 1
             member = _member(name, entry)
             if member.isreg():
                 files += 1
                 size += member.size
             if size > limits.total_bytes or entries > limits.entries:
-                raise BuildFailed(_too_much(limits))
+                raise ArtifactTooLarge(_too_much(limits))
             if member.isreg():
                 with Path(entry.path).open("rb") as file:
                     archive.addfile(member, file)
@@ -128,7 +139,7 @@ def _member(name: str, entry: os.DirEntry[str]) -> tarfile.TarInfo:
     return member
 
 
-def _check_link(link: Path, app: Path) -> None:
+def _refuse_leading_out(link: Path, app: Path) -> None:
     if tree.leads_out(link, app) and not sandbox.is_interpreter(str(link.readlink())):
         raise BuildFailed(tree.told(link, app))
 

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import Literal
 
 from consumers.builds import (
@@ -18,19 +17,18 @@ from consumers.builds import (
     caches,
     clone_url,
     directories,
-    listing,
+    intention,
     pack,
-    procfile,
     source,
+    submodules,
     survivors,
     threads,
-    tree,
 )
 from consumers.builds.builders import Builder
-from consumers.builds.detect import Detection, Kind, detect
+from consumers.builds.detect import Kind
 from consumers.builds.git import Git
+from consumers.builds.intention import Intention
 from consumers.builds.manifest import Manifest
-from consumers.builds.plan import Plan
 from consumers.builds.transcript import Transcript
 from consumers.builds.workshop import Workshop
 from zeitwork import clock, failpoints, logs, metrics, sandbox, tracing
@@ -71,16 +69,6 @@ class _Job:
     remote: clone_url.Remote
     folder: Path
     transcript: Transcript
-
-
-@dataclass(frozen=True, slots=True)
-class _Intention:
-    """What will be done with the application in `app`, and why."""
-
-    app: Path
-    builder: Builder
-    detection: Detection
-    plan: Plan
 
 
 class Pipeline:
@@ -146,11 +134,11 @@ class Pipeline:
     async def _run(self, job: _Job) -> BuildResult:
         checkout = await self._fetch(job)
         failpoints.reach(Failpoint.BUILD_FETCHED)
-        intention = await self._decide(job, checkout)
-        await self._carry_out(job, intention)
+        app, intended = await self._decide(job, checkout)
+        await self._carry_out(job, app, intended)
         failpoints.reach(Failpoint.BUILD_BUILT)
-        blob = await self._keep(job, intention.app)
-        return BuildResult(blob, _manifest(intention))
+        blob = await self._keep(job, app)
+        return BuildResult(blob, intended.manifest)
 
     async def _fetch(self, job: _Job) -> Path:
         commit, transcript = job.request.commit_sha, job.transcript
@@ -164,48 +152,46 @@ class Pipeline:
             timeout_seconds=min(_FETCH_TIMEOUT_SECONDS, self._timeout_seconds),
         )
         with _step("fetch", transcript, f"Fetching {commit[:12]} from {job.remote.address}"):
-            facts = await source.fetch(
+            facts = await submodules.fetch(
                 job.remote, commit, git=git, limits=limits, transcript=transcript
             )
             git.forget()
         transcript.say(f"{facts.files} files, {_size(facts.size)}")
         return checkout
 
-    async def _decide(self, job: _Job, checkout: Path) -> _Intention:
+    async def _decide(self, job: _Job, checkout: Path) -> tuple[Path, Intention]:
         root = job.request.root_directory
         where = f" in {root}" if root else ""
         with _step("detect", job.transcript, f"Looking at what it is{where}"):
-            app, seen = await threads.run(partial(_look, checkout, root))
-            detection = detect(seen)
-            declared = procfile.parse(seen.text("Procfile"))
-            builder = await self._builder(detection.kind)
-            plan = builder.plan(seen, declared)
-        for line in (*detection.lines, *plan.notes):
+            seen = await threads.run(partial(intention.look, checkout, root))
+            understood = intention.understand(seen.listing, seen.file)
+            builder = await self._builder(understood.detection.kind)
+            intended = intention.intend(builder, understood)
+        for line in intended.lines:
             job.transcript.say(line)
-        for line in declared.ignored:
-            job.transcript.say(f"Procfile: {line[:200]!r} is not understood and ignored")
-        return _Intention(app, builder, detection, plan)
+        return seen.app, intended
 
-    async def _carry_out(self, job: _Job, intention: _Intention) -> None:
-        plan, transcript = intention.plan, job.transcript
+    async def _carry_out(self, job: _Job, app: Path, intended: Intention) -> None:
+        plan, transcript = intended.plan, job.transcript
         home = job.folder / "home"
         home.mkdir()
         with (
             caches.cache_of(self._cache_dir, job.remote.address) as cache,
-            _step("build", transcript, f"Building with the {intention.builder.name} builder"),
+            _step("build", transcript, f"Building with the {intended.builder.name} builder"),
         ):
             workshop = Workshop(
-                app=intention.app,
+                app=app,
                 home=home,
-                cache=cache,
+                cache=cache.packages,
+                layers=cache.layers,
                 build_id=job.request.build_id,
-                sandboxed=bool(plan.commands) and await self._sandboxed(job),
+                sandboxed=bool(plan.all_commands) and await self._sandboxed(job),
                 memory_mib=self._memory_mib,
                 timeout_seconds=self._timeout_seconds,
                 transcript=transcript,
             )
-            await intention.builder.build(plan, workshop)
-            if not plan.commands:
+            await intended.builder.build(plan, workshop)
+            if not plan.all_commands:
                 transcript.say("There is nothing to install or to compile")
 
     async def _keep(self, job: _Job, app: Path) -> Blob:
@@ -276,23 +262,6 @@ def _step(name: str, transcript: Transcript, text: str) -> Iterator[None]:
             yield
     finally:
         metrics.BUILD_SECONDS.labels(name).observe(clock.monotonic() - started)
-
-
-def _look(checkout: Path, root_directory: str, stop: Event) -> tuple[Path, listing.Listing]:
-    app = tree.adopt(checkout, root_directory, stop)
-    return app, listing.read(app)
-
-
-def _manifest(intention: _Intention) -> Manifest:
-    plan = intention.plan
-    return Manifest(
-        builder=intention.builder.name,
-        processes=dict(plan.processes),
-        env=dict(plan.env),
-        path=list(plan.path),
-        detected=[*intention.detection.lines, *plan.notes],
-        toolchain=dict(intention.builder.versions),
-    )
 
 
 def _size(count: int) -> str:

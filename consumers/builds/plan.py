@@ -6,13 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from zeitwork.errors import BuildFailed
-
-
-class NoStartCommand(BuildFailed):
-    """Nothing says how the application is started."""
-
-    code = "no_start_command"
+_SHELL = ("sh", "-c")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +23,31 @@ class Command:
 
     @property
     def text(self) -> str:
+        if self.argv[:2] == _SHELL:
+            return self.argv[2]
         return shlex.join(self.argv)
+
+
+def shell(text: str) -> Command:
+    """A command as people write it into a file."""
+    return Command((*_SHELL, text))
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Dependencies that depend on a few files alone, so that builds can share them.
+
+    Attributes:
+        folder: where they are installed, relative to the application's directory.
+        commands: install them there.
+        inputs: the files that decide what they are; those that exist count.
+        toolchain: versions by name.
+    """
+
+    folder: str
+    commands: tuple[Command, ...]
+    inputs: tuple[str, ...]
+    toolchain: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +57,7 @@ class Plan:
     Attributes:
         processes: start commands by process name; "web" is always there.
         notes: the reasons, one line each, for the build log and the manifest.
+        layer: dependencies that are installed first, or taken from an earlier build.
         commands: run in this order.
         files: written before the commands, by relative path.
         build_env: variables of the commands.
@@ -49,9 +68,15 @@ class Plan:
 
     processes: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    layer: Layer | None = None
     commands: tuple[Command, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     build_env: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     path: tuple[str, ...] = ()
     site: str | None = None
+
+    @property
+    def all_commands(self) -> tuple[Command, ...]:
+        """Those of the layer, which may be spared, and the others."""
+        return (*(self.layer.commands if self.layer else ()), *self.commands)

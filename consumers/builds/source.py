@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from consumers.builds.clone_url import Remote
+from consumers.builds.failures import CommitGone, SourceTooLarge
 from consumers.builds.git import Git
-from consumers.builds.transcript import Transcript
 from consumers.builds.tree import MOST_PATH_BYTES
 from zeitwork.errors import SourceUnavailable, TimedOut
 from zeitwork.logs import masked
@@ -17,7 +17,7 @@ _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SHA256_LENGTH = 64
 _FALLBACK_DEPTH = "1000"
 _EVERYTHING = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
-_ENTRY = re.compile(r"(?P<mode>\d{6}) \w+ [0-9a-f]+ +(?P<size>\d+|-)\t")
+_ENTRY = re.compile(r"(?P<mode>\d{6}) \w+ (?P<object>[0-9a-f]+) +(?P<size>\d+|-)\t")
 _SUBMODULE_MODE = "160000"
 # A refusal to serve a commit by its SHA, or that there is none; git's words are the same for both.
 _NOT_SERVED = (
@@ -40,11 +40,20 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Submodule:
+    """A commit of another repository, in the place of a directory."""
+
+    path: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
-    """What was checked out."""
+    """What was checked out; the directories of submodules are there, and empty."""
 
     files: int
     size: int
+    submodules: tuple[Submodule, ...] = ()
 
 
 class _Inventory:
@@ -54,23 +63,26 @@ class _Inventory:
         self._limits = limits
         self.files = 0
         self.size = 0
-        self.submodules = 0
+        self.submodules: list[Submodule] = []
 
     def add(self, line: str) -> None:
         match = _ENTRY.match(line)
         if match is None:
             raise SourceUnavailable(f"git listed something unexpected: {line[:200]!r}")
         if match["mode"] == _SUBMODULE_MODE:
-            self.submodules += 1
+            self.submodules.append(Submodule(line[match.end() :], match["object"]))
             return
         if len(line) - match.end() > MOST_PATH_BYTES:
             raise SourceUnavailable(f"The commit holds a path longer than {MOST_PATH_BYTES} bytes.")
         self.files += 1
         self.size += int(match["size"])
         if self.files > self._limits.files:
-            raise SourceUnavailable(f"The commit holds more than {self._limits.files} files.")
+            raise SourceTooLarge(
+                f"The commit holds more than {self._limits.files} files. Take out of the "
+                "repository what the build does not need."
+            )
         if self.size > self._limits.total_bytes:
-            raise SourceUnavailable(_too_large(self._limits))
+            raise SourceTooLarge(_too_large(self._limits))
 
 
 def check_sha(commit_sha: str) -> None:
@@ -83,9 +95,7 @@ def check_sha(commit_sha: str) -> None:
         raise SourceUnavailable(f"{commit_sha[:80]!r} is not a full commit SHA.")
 
 
-async def fetch(
-    remote: Remote, commit_sha: str, *, git: Git, limits: Limits, transcript: Transcript
-) -> Facts:
+async def fetch(remote: Remote, commit_sha: str, *, git: Git, limits: Limits) -> Facts:
     """Put the files of the commit into `git.tree`, an existing empty directory.
 
     Sizes are looked up before anything is checked out: a few kilobytes of objects can describe
@@ -112,9 +122,7 @@ async def fetch(
     head = (git.tree / ".git" / "HEAD").read_text().strip()
     if head != commit_sha:
         raise SourceUnavailable(f"{commit_sha} is not a commit; it leads to {head[:64]}.")
-    if inventory.submodules:
-        transcript.say(f"{inventory.submodules} submodules are left out; they are not supported.")
-    return Facts(inventory.files, inventory.size)
+    return Facts(inventory.files, inventory.size, tuple(inventory.submodules))
 
 
 async def _download(remote: Remote, commit_sha: str, git: Git, limits: Limits) -> None:
@@ -133,8 +141,9 @@ async def _download(remote: Remote, commit_sha: str, git: Git, limits: Limits) -
     _require(done, f"fetch from {remote.address}", limits)
     done = await git.run("cat-file", "-e", f"{commit_sha}^{{commit}}")
     if done.returncode != 0:
-        raise SourceUnavailable(
-            f"{remote.address} has no commit {commit_sha}. Was the branch rewritten or removed?"
+        raise CommitGone(
+            f"{remote.address} has no commit {commit_sha}: the branch was rewritten or removed. "
+            "Push again, or deploy a commit that is there."
         )
 
 
@@ -142,8 +151,9 @@ def _require(done: Completed, purpose: str, limits: Limits) -> None:
     if done.returncode == 0:
         return
     if _says(done, _TOO_LARGE):
-        raise SourceUnavailable(_too_large(limits))
-    said = masked(done.output.strip())[-500:] or f"exit code {done.returncode}"
+        raise SourceTooLarge(_too_large(limits))
+    # In one line: the message becomes the last one of the build's log.
+    said = " ".join(masked(done.output).split())[-500:] or f"exit code {done.returncode}"
     hint = ""
     if _says(done, _NO_ACCESS):
         hint = " Does the repository exist, and may Zeitwork read it?"
@@ -155,4 +165,7 @@ def _says(done: Completed, phrases: tuple[str, ...]) -> bool:
 
 
 def _too_large(limits: Limits) -> str:
-    return f"The commit is larger than {limits.total_bytes // 1024**2} MiB."
+    return (
+        f"The commit is larger than {limits.total_bytes // 1024**2} MiB. Take out of the "
+        "repository what the build does not need."
+    )

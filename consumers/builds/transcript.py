@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable
 
 from zeitwork.errors import BuildFailed
@@ -14,6 +15,7 @@ _LINE_CHARACTERS = 2_000
 # A program that prints without end would occupy the event loop until the deadline.
 _MOST_CHARACTERS = 128 * 1024 * 1024
 _LINE_COST = 256
+_TAIL_LINES = 200  # npm prints its usage behind what went wrong
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
@@ -24,14 +26,14 @@ class Transcript:
 
     Attributes:
         current: the step that was announced last.
-        last: the newest line of output, for error messages.
+        tail: the newest lines of the program that runs, for error messages.
     """
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self._log = log
         self._lines = 0
         self._cost = 0
-        self.last = ""
+        self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self.current = "nothing yet"
 
     def step(self, text: str) -> None:
@@ -51,7 +53,7 @@ class Transcript:
         if self._cost > _MOST_CHARACTERS:
             raise BuildFailed("The build printed too much and was stopped. Make it quieter.")
         shown = clean(line)
-        self.last = shown.strip() or self.last
+        self.tail.append(shown)
         if self._lines >= _SHOWN_LINES:
             return
         self._lines += 1

@@ -23,7 +23,7 @@ def adopt(tree: Path, root_directory: str, stop: Event) -> Path:
         SourceUnavailable: the root directory is not in the tree, or a link leads out of it.
     """
     shutil.rmtree(tree / ".git", ignore_errors=True)
-    app = _root(tree.resolve(), root_directory)
+    app = locate(tree.resolve(), root_directory)
     for entry in walk(app):
         threads.check(stop)
         if entry.is_symlink() and leads_out(link := Path(entry.path), app):
@@ -51,7 +51,12 @@ def walk(top: Path, *, enter: Callable[[str], bool] = lambda _: True) -> Iterato
                     pending.append(entry.path)
 
 
-def _root(tree: Path, root_directory: str) -> Path:
+def locate(tree: Path, root_directory: str) -> Path:
+    """The directory `root_directory` of a tree whose path holds no link.
+
+    Raises:
+        SourceUnavailable: there is none, or a link leads out of the tree.
+    """
     asked = PurePosixPath(root_directory)
     if asked.is_absolute() or ".." in asked.parts or "\0" in root_directory:
         raise SourceUnavailable(

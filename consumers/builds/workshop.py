@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumers.builds import caches, host_settings, survivors, toolchains
+from consumers.builds import caches, disk_use, host_settings, survivors, toolchains
+from consumers.builds.diagnosis import Ending, diagnose
 from consumers.builds.plan import Command
 from consumers.builds.transcript import Transcript
 from zeitwork import config, sandbox, subprocesses
-from zeitwork.errors import BuildCommandFailed
 
 _MOST_PROCESSES = 4096
 _MOST_FILE_BYTES = 4 * 1024**3
@@ -24,7 +24,7 @@ _LIMITED = (
     'exec "$@"'
 )
 _LIMITED_PLAIN = 'ulimit -c 0; ulimit -f {blocks}; ulimit -d {kib}; exec "$@"'
-_SIGNALLED = 128
+_MOST_DISK_BYTES = 8 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +34,42 @@ class Workshop:
     Attributes:
         app: the application's directory, /app inside the sandbox.
         home: an empty directory, the home of commands that run without a sandbox.
-        cache: the repository's package cache.
+        cache: the repository's package cache, which its builds can write.
+        layers: where the repository's installed dependencies are kept, out of their reach.
         build_id: marks the processes of this build.
         sandboxed: False runs the commands with the rights of this process.
         timeout_seconds: of one command; the pipeline's deadline usually comes first.
+        most_disk_bytes: what the application's directory and home may hold, together with what a
+            command adds to the cache.
     """
 
     app: Path
     home: Path
     cache: Path
+    layers: Path
     build_id: str
     sandboxed: bool
     memory_mib: int
     timeout_seconds: float
     transcript: Transcript
+    most_disk_bytes: int = _MOST_DISK_BYTES
 
     async def run(self, command: Command, env: Mapping[str, str]) -> None:
         """Run a command to its end, its lines going to the transcript; nothing of it stays.
 
         Raises:
-            BuildCommandFailed: it ended with an error.
+            BuildCommandFailed: it ended with an error; a subclass where the cause is known.
             BuildFailed: it printed too much.
         """
         self.transcript.say(f"$ {command.text}")
+        self.transcript.tail.clear()
         try:
-            done = await self._execute(command.argv, env)
+            done = await disk_use.bounded(
+                self._execute(command.argv, env),
+                own=(self.app, self.home),
+                cache=self.cache,
+                most_bytes=self.most_disk_bytes,
+            )
         finally:
             await survivors.end(self.build_id)
         if done.returncode == 0:
@@ -66,7 +77,8 @@ class Workshop:
         if command.if_it_fails is not None:
             self.transcript.say(f"Exit code {done.returncode}. {command.if_it_fails}")
             return
-        raise BuildCommandFailed(self._explanation(command, done.returncode))
+        tail = tuple(self.transcript.tail)
+        raise diagnose(Ending(command.text, done.returncode, tail, self.memory_mib))
 
     async def _execute(
         self, argv: tuple[str, ...], env: Mapping[str, str]
@@ -134,14 +146,6 @@ class Workshop:
             blocks=_MOST_FILE_BYTES // 512, kib=self.memory_mib * 1024, processes=_MOST_PROCESSES
         )
         return ["sh", "-c", filled, "sh", *argv]
-
-    def _explanation(self, command: Command, returncode: int) -> str:
-        signal = returncode - _SIGNALLED if returncode > _SIGNALLED else -returncode
-        how = f"ended with exit code {returncode}"
-        if 0 < signal < 65:  # noqa: PLR2004 - the signals of Linux
-            how = f"was ended by signal {signal} (each process may use {self.memory_mib} MiB)"
-        last = f" Its last line was: {self.transcript.last[:300]}" if self.transcript.last else ""
-        return f"`{command.text}` {how}.{last}"
 
 
 @contextmanager

@@ -102,6 +102,7 @@ async def artifact(call: Call) -> web.StreamResponse:
 
 def _spec(assignment: Assignment, settings: Settings) -> InstanceSpec:
     instance, manifest = assignment.instance, assignment.artifact.manifest
+    declared = manifest.get("declared", {})
     return InstanceSpec(
         instance_id=instance.id,
         deployment_id=instance.deployment_id,
@@ -114,7 +115,7 @@ def _spec(assignment: Assignment, settings: Settings) -> InstanceSpec:
         command=manifest["processes"]["web"],
         env=manifest.get("env", {}),
         path=tuple(manifest.get("path", ())),
-        health_path=assignment.project.health_path,
+        health_path=declared.get("health_path") or assignment.project.health_path,
         health_timeout_seconds=settings.health_timeout_seconds,
         correlation_id=assignment.deployment.correlation_id,
         traceparent=assignment.deployment.traceparent,

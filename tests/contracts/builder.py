@@ -9,15 +9,16 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from consumers.builds import listing
 from consumers.builds.builders import Builder
+from consumers.builds.declared import Declared
 from consumers.builds.listing import Listing
 from consumers.builds.pack import Limits, pack
 from consumers.builds.plan import Command, Plan
-from consumers.builds.procfile import Procfile
 from consumers.builds.transcript import Transcript
 from consumers.builds.workshop import Workshop
 from tests.support.builds import alive_with, why_no_sandbox
@@ -35,12 +36,13 @@ class Bench:
         self.root = root
         self.app = root / "app"
         self.lines: list[str] = []
-        for name in ("app", "home", "cache"):
+        for name in ("app", "home", "cache", "layers"):
             (root / name).mkdir()
         self.workshop = Workshop(
             app=self.app,
             home=root / "home",
             cache=root / "cache",
+            layers=root / "layers",
             build_id=f"bld-{ids.token(9)}",
             sandboxed=sandboxed,
             memory_mib=1024,
@@ -62,7 +64,7 @@ class Bench:
 
     def outside(self) -> set[Path]:
         """Everything beside the application, except the cache and the home of installers."""
-        own = (self.app, self.root / "cache", self.root / "home")
+        own = tuple(self.root / name for name in ("app", "home", "cache", "layers"))
         return {
             path
             for path in self.root.rglob("*")
@@ -71,7 +73,13 @@ class Bench:
 
 
 class BuilderContract:
-    """Subclasses give `builder`, and `files`, an application that it builds without a network."""
+    """Subclasses give `builder`, and `files`, an application that it builds without a network.
+
+    Attributes:
+        declared: what the application says of itself.
+    """
+
+    declared: ClassVar[Declared] = Declared()
 
     @pytest.fixture(params=["sandboxed", "plain"])
     async def bench(self, request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
@@ -80,9 +88,9 @@ class BuilderContract:
             pytest.skip(f"no sandbox on this host: {reason}")
         return Bench(tmp_path, sandboxed=sandboxed)
 
-    def plan(self, builder: Builder, files: Files, procfile: Procfile | None = None) -> Plan:
+    def plan(self, builder: Builder, files: Files, declared: Declared | None = None) -> Plan:
         texts = {name: text for name, text in files.items() if isinstance(text, str)}
-        return builder.plan(Listing(frozenset(files), texts), procfile or Procfile())
+        return builder.plan(Listing(frozenset(files), texts), declared or self.declared)
 
     def test_a_plan_depends_on_the_listing_alone(self, builder: Builder, files: Files) -> None:
         assert self.plan(builder, files) == self.plan(builder, dict(reversed([*files.items()])))
@@ -96,23 +104,23 @@ class BuilderContract:
         assert builder.name
 
     def test_a_web_command_of_the_procfile_decides(self, builder: Builder, files: Files) -> None:
-        declared = Procfile({"web": "serve-it", "worker": "work"})
+        declared = Declared({"web": "serve-it", "worker": "work"})
         assert self.plan(builder, files, declared).processes == declared.processes
 
     def test_other_commands_of_the_procfile_stay(self, builder: Builder, files: Files) -> None:
-        plan = self.plan(builder, files, Procfile({"worker": "work"}))
+        plan = self.plan(builder, files, Declared({"worker": "work"}))
         assert plan.processes == {**self.plan(builder, files).processes, "worker": "work"}
 
     def test_a_repository_without_an_application_is_refused(self, builder: Builder) -> None:
         with pytest.raises(BuildFailed):
-            builder.plan(Listing(frozenset({"README.md"})), Procfile())
+            builder.plan(Listing(frozenset({"README.md"})), Declared())
 
     async def test_building_again_gives_the_same_bytes(
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
         digests = []
         for _ in range(2):
-            plan = builder.plan(bench.fill(files), Procfile())
+            plan = builder.plan(bench.fill(files), self.declared)
             await builder.build(plan, bench.workshop)
             digests.append(await bench.digest())
             bench.app.rename(bench.root / f"was-{len(digests)}")
@@ -123,14 +131,14 @@ class BuilderContract:
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
         before = bench.outside()
-        await builder.build(builder.plan(bench.fill(files), Procfile()), bench.workshop)
+        await builder.build(builder.plan(bench.fill(files), self.declared), bench.workshop)
         assert bench.outside() == before
 
     async def test_commands_run_in_order_in_the_application(
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
         plan = self.only(
-            builder.plan(bench.fill(files), Procfile()),
+            builder.plan(bench.fill(files), self.declared),
             Command(("sh", "-c", "echo $COLOUR > first")),
             Command(("mv", "first", "second")),
         )
@@ -141,7 +149,7 @@ class BuilderContract:
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
         plan = self.only(
-            builder.plan(bench.fill(files), Procfile()),
+            builder.plan(bench.fill(files), self.declared),
             Command(("sh", "-c", "echo because; exit 7")),
             Command(("touch", "never")),
         )
@@ -153,7 +161,7 @@ class BuilderContract:
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
         plan = self.only(
-            builder.plan(bench.fill(files), Procfile()),
+            builder.plan(bench.fill(files), self.declared),
             Command(("false",), if_it_fails="Never mind."),
             Command(("touch", "after")),
         )
@@ -170,7 +178,7 @@ class BuilderContract:
         )
         script = hang.replace(f"sleep 600 {mark}", f"bash -c 'sleep 600; : {mark}'")
         plan = self.only(
-            builder.plan(bench.fill(files), Procfile()),
+            builder.plan(bench.fill(files), self.declared),
             Command(("bash", "-c", script + " < /dev/zero > /dev/null")),
         )
         building = asyncio.ensure_future(builder.build(plan, bench.workshop))
@@ -182,7 +190,7 @@ class BuilderContract:
 
     def only(self, plan: Plan, *commands: Command) -> Plan:
         """The plan with other commands, which have no site as their result."""
-        return replace(plan, commands=commands, site=None)
+        return replace(plan, commands=commands, layer=None, site=None)
 
 
 def wheel(name: str) -> bytes:

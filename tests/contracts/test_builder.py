@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from typing_extensions import override
 
 from consumers.builds import builders
 from consumers.builds.builders import Builder
 from consumers.builds.builders.caddyfile import ETAG_SUFFIX, PATH
+from consumers.builds.declared import Declared
 from consumers.builds.plan import Command
-from consumers.builds.procfile import Procfile
 from node.artifacts import _unpack
 from tests.contracts.builder import Bench, BuilderContract, Files, wheel
 from zeitwork import subprocesses
@@ -35,7 +37,7 @@ class TestStaticBuilder(BuilderContract):
     ) -> None:
         # 250 bytes: no room for the tag's name beside it.
         more = {"same.html": files["index.html"], "x" * 250: "x", ".well-known/d": "d"}
-        plan = builder.plan(bench.fill({**files, **more}), Procfile())
+        plan = builder.plan(bench.fill({**files, **more}), Declared())
         await builder.build(plan, bench.workshop)
         tags = {
             str(path.relative_to(bench.app)).removesuffix(ETAG_SUFFIX): path.read_text()
@@ -51,7 +53,7 @@ class TestStaticBuilder(BuilderContract):
         target = bench.root / "target"
         target.mkdir()
         (target / "Caddyfile").write_text("untouched")
-        plan = builder.plan(bench.fill(files), Procfile())
+        plan = builder.plan(bench.fill(files), Declared())
         link = bench.app / planted
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(target if planted == ".zeitwork" else target / "Caddyfile")
@@ -63,7 +65,7 @@ class TestStaticBuilder(BuilderContract):
     async def test_a_directory_in_the_place_of_our_file_is_a_failed_build(
         self, builder: Builder, files: Files, bench: Bench, planted: str
     ) -> None:
-        plan = builder.plan(bench.fill({**files, f"{planted}/x": "x"}), Procfile())
+        plan = builder.plan(bench.fill({**files, f"{planted}/x": "x"}), Declared())
         with pytest.raises(BuildFailed, match="is a directory"):
             await builder.build(plan, bench.workshop)
 
@@ -86,7 +88,7 @@ class TestPythonBuilder(BuilderContract):
     async def test_a_node_can_unpack_and_run_it_anywhere(
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
-        plan = builder.plan(bench.fill(files), Procfile())
+        plan = builder.plan(bench.fill(files), Declared())
         await builder.build(plan, bench.workshop)
         await bench.digest()
         _unpack(bench.root / "archive", bench.root / "node")
@@ -107,7 +109,7 @@ class TestPythonBuilder(BuilderContract):
         (target / "bin" / "python3").symlink_to("elsewhere")
         note = target / "lib/python3.11/site-packages/a.dist-info/uv_cache.json"
         note.write_text("untouched")
-        plan = builder.plan(bench.fill(files), Procfile())
+        plan = builder.plan(bench.fill(files), Declared())
         link = bench.app / planted
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(target / Path(planted).name if "/" in planted else target)
@@ -135,7 +137,7 @@ class TestNodeBuilder(BuilderContract):
     async def test_the_build_script_runs(
         self, builder: Builder, files: Files, bench: Bench
     ) -> None:
-        await builder.build(builder.plan(bench.fill(files), Procfile()), bench.workshop)
+        await builder.build(builder.plan(bench.fill(files), Declared()), bench.workshop)
         assert (bench.app / "built.txt").read_text() == "built"
 
     async def test_a_site_without_a_page_is_a_failed_build(
@@ -144,9 +146,40 @@ class TestNodeBuilder(BuilderContract):
         package = (
             '{"scripts": {"build": "true"}, "devDependencies": {}, "optionalDependencies": %s}'
         )
-        plan = builder.plan(bench.fill({"package.json": package % '{"vite": "1"}'}), Procfile())
+        plan = builder.plan(bench.fill({"package.json": package % '{"vite": "1"}'}), Declared())
         assert plan.site == "dist"
         (bench.app / "dist").symlink_to(Path("/usr"))
         commands = tuple(one for one in plan.commands if "install" not in one.argv)
         with pytest.raises(BuildFailed, match=r"left no index\.html in dist/"):
             await builder.build(replace(plan, commands=commands), bench.workshop)
+
+
+class TestCommandBuilder(BuilderContract):
+    """Whatever the repository says."""
+
+    declared: ClassVar[Declared] = Declared({"web": "./serve"}, build="printf built > built.txt")
+
+    @pytest.fixture
+    async def builder(self) -> Builder:
+        return await builders.create("command")
+
+    @pytest.fixture
+    def files(self) -> Files:
+        return {"serve": "#!/bin/sh\n"}
+
+    @override
+    def test_other_commands_of_the_procfile_stay(self, builder: Builder, files: Files) -> None:
+        both = Declared({"web": "./serve", "worker": "work"})
+        assert self.plan(builder, files, both).processes == both.processes
+
+    async def test_the_build_command_runs(
+        self, builder: Builder, files: Files, bench: Bench
+    ) -> None:
+        await builder.build(builder.plan(bench.fill(files), self.declared), bench.workshop)
+        assert (bench.app / "built.txt").read_text() == "built"
+
+    async def test_the_folder_that_it_makes_is_served(self, builder: Builder, bench: Bench) -> None:
+        declared = Declared(build="mkdir pages && echo hello > pages/index.html", site="pages")
+        plan = builder.plan(bench.fill({}), declared)
+        await builder.build(plan, bench.workshop)
+        assert (bench.app / f"pages/index.html{ETAG_SUFFIX}").is_file()

@@ -168,6 +168,18 @@ async def test_a_node_fetches_what_it_is_to_run(api: Api, work: UnitOfWork, tmp_
     assert_problem(await api.get(missing, token=NODE_TOKEN), 404, "not_found")
 
 
+async def test_the_repositorys_health_path_comes_before_the_projects(
+    api: Api, work: UnitOfWork
+) -> None:
+    node = await add_node(work)
+    version = await add_version(work, await add_site(work, health_path="/up"))
+    conveyor = Conveyor(work)
+    await finish_build(work, version, declared={"health_path": "/healthz"})
+    await conveyor.settle()
+    desired = (await api.get(f"/nodes/{node}/desired", token=NODE_TOKEN)).json
+    assert [each["health_path"] for each in desired["instances"]] == ["/healthz"]
+
+
 async def test_an_artifact_comes_as_it_was_stored(api: Api, tmp_path: Path) -> None:
     data = bytes(range(256)) * 4096
     (tmp_path / "source").write_bytes(data)

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from consumers.builds import clone_url, source
+from consumers.builds import clone_url, submodules
+from consumers.builds.failures import CommitGone
 from consumers.builds.git import Git
 from consumers.builds.source import Facts, Limits
 from consumers.builds.transcript import Transcript
@@ -47,7 +48,9 @@ class Checkout:
         transcript = Transcript(self.lines.append)
         remote = clone_url.parse(url)
         try:
-            return await source.fetch(remote, sha, git=git, limits=chosen, transcript=transcript)
+            return await submodules.fetch(
+                remote, sha, git=git, limits=chosen, transcript=transcript
+            )
         finally:
             git.forget()
 
@@ -146,7 +149,7 @@ async def test_a_commit_that_is_gone_is_named(
     repository.git("reset", "--quiet", "--hard", "HEAD~1")
     repository.git("reflog", "expire", "--expire=now", "--all")
     repository.git("gc", "--quiet", "--prune=now")
-    with pytest.raises(SourceUnavailable, match=f"has no commit {gone}. Was the branch rewritten"):
+    with pytest.raises(CommitGone, match=f"has no commit {gone}: the branch was rewritten"):
         await checkout.fetch(repository.url, gone)
 
 
@@ -166,20 +169,6 @@ async def test_a_tag_is_no_commit(checkout: Checkout, repository: GitRepository)
     repository.git("-c", "user.name=T", "-c", "user.email=t@e.invalid", "tag", "-am", "x", "v1")
     with pytest.raises(SourceUnavailable, match="is not a commit"):
         await checkout.fetch(repository.url, repository.git("rev-parse", "v1"))
-
-
-async def test_submodules_are_left_out_and_said_so(
-    checkout: Checkout, repository: GitRepository, tmp_path: Path
-) -> None:
-    other = GitRepository(tmp_path / "other")
-    other.commit({"inside.txt": "x"})
-    repository.git(
-        "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", other.url, "sub"
-    )
-    sha = repository.commit({"a.txt": "x"})
-    await checkout.fetch(repository.url, sha)
-    assert checkout.files().keys() == {"a.txt", ".gitmodules"}
-    assert any("1 submodules are left out" in line for line in checkout.lines)
 
 
 async def test_a_repository_that_is_not_there_is_explained(

@@ -53,7 +53,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
             "404.html": "not here",
             "about/index.html": "about",
             HASHED: "js",
-            "Procfile": "worker: secret",
+            "Procfile": "release: secret",
             ".env": "secret",
             ".git-secret/key": "secret",
             "below/.htpasswd": "secret",

@@ -132,7 +132,7 @@ async def add_node(
         return node.id
 
 
-async def finish_build(work: UnitOfWork, version: Version) -> Envelope:
+async def finish_build(work: UnitOfWork, version: Version, **manifest: Any) -> Envelope:
     """Mark the build as done, with an artifact; the event that its builder would emit."""
     async with work.transaction() as tx:
         build = await tx.session.get_one(Build, version.build.id)
@@ -142,7 +142,7 @@ async def finish_build(work: UnitOfWork, version: Version) -> Envelope:
             build,
             digest=f"{version.deployment.number:064x}",
             size=1,
-            manifest={"builder": "static", "processes": {"web": "run"}},
+            manifest={"builder": "static", "processes": {"web": "run"}, **manifest},
         )
         return tx.emit(
             BuildSucceeded(

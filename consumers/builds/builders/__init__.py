@@ -6,6 +6,7 @@ from typing import assert_never
 
 from consumers.builds import toolchains
 from consumers.builds.builders.base import Builder
+from consumers.builds.builders.command import CommandBuilder
 from consumers.builds.builders.node_js import NodeBuilder
 from consumers.builds.builders.python import PythonBuilder
 from consumers.builds.builders.static import StaticBuilder
@@ -27,4 +28,6 @@ async def create(kind: Kind) -> Builder:
             return NodeBuilder(await toolchains.node())
         case "static":
             return StaticBuilder()
+        case "command":
+            return CommandBuilder()
     assert_never(kind)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from consumers.builds import layers
+from consumers.builds.declared import Declared
 from consumers.builds.listing import Listing, shown
-from consumers.builds.plan import Plan
-from consumers.builds.procfile import Procfile
+from consumers.builds.plan import Layer, Plan
 from consumers.builds.workshop import Workshop
 from zeitwork.errors import BuildFailed
 
@@ -25,7 +26,7 @@ class Builder(Protocol):
     name: str
     versions: Mapping[str, str]
 
-    def plan(self, listing: Listing, procfile: Procfile) -> Plan:
+    def plan(self, listing: Listing, declared: Declared) -> Plan:
         """Decide what to do; looks at nothing else and runs nothing.
 
         Raises:
@@ -42,11 +43,27 @@ class Builder(Protocol):
 
 
 async def carry_out(plan: Plan, workshop: Workshop) -> None:
-    """Write the plan's files, then run its commands one after another."""
+    """Write the plan's files, put the dependencies in place, then run the commands in order."""
     for name, content in plan.files.items():
         await asyncio.to_thread(_write, workshop.app, name, content)
+    if plan.layer is not None:
+        await _install(plan.layer, plan.build_env, workshop)
     for command in plan.commands:
         await workshop.run(command, plan.build_env)
+
+
+async def _install(layer: Layer, env: Mapping[str, str], workshop: Workshop) -> None:
+    """Take the dependencies from an earlier build, or install them and keep them for the next."""
+    key = await asyncio.to_thread(layers.key_of, layer, workshop.app, env)
+    kept = layers.Layers(workshop.layers)
+    folder = workshop.app / layer.folder
+    if await kept.restore(key, folder):
+        workshop.transcript.say(f"Dependencies are unchanged: taken from layer {key[:12]}")
+        return
+    for command in layer.commands:
+        await workshop.run(command, env)
+    if folder.is_dir() and not folder.is_symlink():
+        await kept.keep(key, folder)
 
 
 def _write(app: Path, name: str, content: str) -> None:

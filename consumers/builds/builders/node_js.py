@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from consumers.builds.builders import base
+from consumers.builds.builders.node_range import admits
 from consumers.builds.builders.static import finish_site, site_plan
+from consumers.builds.declared import Declared
 from consumers.builds.detect import package_table
+from consumers.builds.failures import NodeVersionMissing, NoStartCommand
 from consumers.builds.listing import Listing
-from consumers.builds.plan import Command, NoStartCommand, Plan
-from consumers.builds.procfile import Procfile
+from consumers.builds.plan import Command, Layer, Plan, shell
 from consumers.builds.toolchains import Toolchain
 from consumers.builds.workshop import Workshop
 
 _SCRIPTS = ("server.js", "index.js", "app.js", "main.js")
 _DEPENDENCIES = ("dependencies", "devDependencies", "optionalDependencies")
+_MODULES = "node_modules"
+# What decides which packages are installed.
+_INPUTS = ("package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc")
+# npm runs these of the application itself when it installs.
+_OWN_SCRIPTS = frozenset(
+    {"preinstall", "install", "postinstall", "prepublish", "preprepare", "prepare", "postprepare"}
+)
+_LOCAL = re.compile(r"(?:file|link|workspace):|\.{0,2}/|~/")
 _LOCKS = ("package-lock.json", "npm-shrinkwrap.json")
 _OTHER_LOCKS = ("yarn.lock", "pnpm-lock.yaml", "bun.lock", "bun.lockb")
 # Build tools whose result is a folder of static files, unless a start script says otherwise.
@@ -31,6 +43,8 @@ _SITE_FOLDERS = {
     "gatsby": "public",
     "hexo": "public",
 }
+_ASTRO_SERVER = "@astrojs/node"
+_ASTRO_ENTRY = "dist/server/entry.mjs"
 # Those whose pages are drawn in the browser: every address is answered by index.html.
 _ONE_PAGE = frozenset({"vite", "react-scripts"})
 _BUILD_ENV = {
@@ -50,54 +64,89 @@ class NodeBuilder:
         self._node = node
         self.versions: Mapping[str, str] = {"node": node.version}
 
-    def plan(self, listing: Listing, procfile: Procfile) -> Plan:
+    def plan(self, listing: Listing, declared: Declared) -> Plan:
         package = package_table(listing)
-        notes = [*self._notes(listing)]
-        commands = _commands(listing, package)
-        if procfile.web is not None:
-            processes = dict(procfile.processes)
-            notes.append(f"web: `{procfile.web}`, as the Procfile says")
-        elif chosen := _start(listing, package):
-            command, reason = chosen
-            processes = {**procfile.processes, "web": command}
-            notes.append(f"web: `{command}`, because {reason}")
-        elif tool := _site_tool(package):
-            return _site(tool, procfile, commands=commands, notes=notes)
-        else:
-            raise NoStartCommand(
-                "This is a Node application, but nothing says how to start it: package.json has "
-                f"no start script and no main file, and there is no {', '.join(_SCRIPTS)}. Add "
-                '`"scripts": {"start": "node server.js"}`, or a Procfile with a `web:` line.'
-            )
-        return Plan(
-            processes=processes,
-            notes=tuple(notes),
-            commands=commands,
+        self._check_version(listing, package)
+        served = _served(listing, package, declared)
+        steps = [*_build_step(package, declared)]
+        if served.site is not None:
+            # The site needs nothing of what npm installed.
+            steps += [Command(("rm", "-rf", _MODULES))] if _has_dependencies(package) else []
+        elif steps and _has_dependencies(package):
+            steps.append(Command(("npm", "prune", "--omit=dev")))
+        plan = replace(
+            served,
+            notes=(*served.notes, *_notes(listing)),
+            commands=tuple(steps),
             build_env=_BUILD_ENV,
-            env={"NODE_ENV": "production"},
-            path=("node_modules/.bin",),
         )
+        if not _has_dependencies(package):
+            return plan
+        # What the build script needs is a development dependency as often as not.
+        only = () if steps else ("--omit=dev",)
+        install = Command(("npm", "ci" if listing.first(*_LOCKS) else "install", *only))
+        if not _self_contained(listing, package):
+            return replace(plan, commands=(install, *plan.commands))
+        return replace(plan, layer=Layer(_MODULES, (install,), _INPUTS, self.versions))
 
     async def build(self, plan: Plan, workshop: Workshop) -> None:
         await base.carry_out(plan, workshop)
         if plan.site is not None:
             await finish_site(plan.site, workshop)
 
-    def _notes(self, listing: Listing) -> list[str]:
-        notes = []
-        asked = (listing.text(".nvmrc") or listing.text(".node-version")).strip()
-        major = asked.removeprefix("v").partition(".")[0]
-        if major.isdecimal() and major != self._node.version.partition(".")[0]:
-            notes.append(f"Node {asked} is asked for; this machine has {self._node.version}")
-        if not listing.first(*_LOCKS) and (other := listing.first(*_OTHER_LOCKS)):
-            notes.append(f"{other} is ignored: dependencies are resolved by npm")
-        return notes
+    def _check_version(self, listing: Listing, package: dict[str, Any]) -> None:
+        """Refuse another Node than this machine's, where it is asked for in figures."""
+        asked = {"package.json": _table(package, "engines").get("node")}
+        asked |= {name: listing.text(name).strip() for name in (".nvmrc", ".node-version")}
+        for name, wanted in asked.items():
+            # `lts/iron`, `node` and the like are names that only a version manager knows.
+            if isinstance(wanted, str) and admits(wanted, self._node.version) is False:
+                where = "Change engines in it" if name == "package.json" else "Change or remove it"
+                raise NodeVersionMissing(
+                    f"{name} asks for Node {wanted[:80]!r}, but this machine has "
+                    f"{self._node.version}. {where}."
+                )
+
+
+def _notes(listing: Listing) -> list[str]:
+    if listing.first(*_LOCKS):
+        return []
+    if other := listing.first(*_OTHER_LOCKS):
+        return [f"{other} is ignored: dependencies are resolved by npm"]
+    return []
+
+
+def _served(listing: Listing, package: dict[str, Any], declared: Declared) -> Plan:
+    """How it runs, without how it is built."""
+    if declared.web is not None:
+        processes, note = dict(declared.processes), declared.web_note
+    elif declared.site is not None:
+        return site_plan(declared.site, declared)
+    elif chosen := _start(listing, package):
+        processes = {**declared.processes, "web": chosen[0]}
+        note = f"web: `{chosen[0]}`, because {chosen[1]}"
+    elif tool := _site_tool(package):
+        return _site(tool, declared)
+    else:
+        raise NoStartCommand(
+            "This is a Node application, but nothing says how to start it: package.json has "
+            f"no start script and no main file, and there is no {', '.join(_SCRIPTS)}. Add "
+            '`"scripts": {"start": "node server.js"}`, or a Procfile with a `web:` line.'
+        )
+    return Plan(
+        processes=processes,
+        notes=(note,),
+        env={"NODE_ENV": "production"},
+        path=(f"{_MODULES}/.bin",),
+    )
 
 
 def _start(listing: Listing, package: dict[str, Any]) -> tuple[str, str] | None:
     """The start command and its reason."""
     if "start" in _scripts(package):
         return "npm start", "package.json has a start script"
+    if _ASTRO_SERVER in {name for group in _DEPENDENCIES for name in _table(package, group)}:
+        return f"node {_ASTRO_ENTRY}", f"{_ASTRO_SERVER} makes {_ASTRO_ENTRY} of an Astro site"
     main = package.get("main")
     if isinstance(main, str) and (found := _main_file(listing, main)):
         return f"node {shlex.quote(found)}", "package.json names it as main"
@@ -112,38 +161,30 @@ def _main_file(listing: Listing, main: str) -> str | None:
     return listing.first(name, f"{name}.js", f"{name}/index.js")
 
 
-def _commands(listing: Listing, package: dict[str, Any]) -> tuple[Command, ...]:
-    locked = listing.first(*_LOCKS) is not None
-    built = "build" in _scripts(package)
-    install = ("npm", "ci") if locked else ("npm", "install")
-    commands = []
-    if _has_dependencies(package):
-        # What the build script needs is a development dependency as often as not.
-        commands.append(Command(install if built else (*install, "--omit=dev")))
-    if built:
-        commands.append(Command(("npm", "run", "build")))
-        if _has_dependencies(package):
-            commands.append(Command(("npm", "prune", "--omit=dev")))
-    return tuple(commands)
+def _build_step(package: dict[str, Any], declared: Declared) -> tuple[Command, ...]:
+    if declared.build is not None:
+        return (shell(declared.build),)
+    return (Command(("npm", "run", "build")),) if "build" in _scripts(package) else ()
 
 
-def _site(
-    tool: str, procfile: Procfile, *, commands: tuple[Command, ...], notes: list[str]
-) -> Plan:
+def _site(tool: str, declared: Declared) -> Plan:
     folder = _SITE_FOLDERS[tool]
-    one_page = tool in _ONE_PAGE
-    plan = site_plan(folder, procfile, fallback="/index.html" if one_page else None)
+    plan = site_plan(folder, declared, fallback="/index.html" if tool in _ONE_PAGE else None)
     reason = f"{tool} builds static files into {folder}/, and there is no start script"
-    # The site needs nothing of what npm installed.
-    clean = Command(("rm", "-rf", "node_modules"))
-    return Plan(
-        processes=plan.processes,
-        notes=(*notes, f"site: {reason}"),
-        commands=(*(command for command in commands if "prune" not in command.argv), clean),
-        files=plan.files,
-        build_env=_BUILD_ENV,
-        site=folder,
-    )
+    return replace(plan, notes=(*plan.notes, f"site: {reason}"))
+
+
+def _self_contained(listing: Listing, package: dict[str, Any]) -> bool:
+    """Whether package.json and the lock decide alone what is installed.
+
+    They do not when installing runs scripts of the repository, or takes packages from its folders.
+    """
+    if "workspaces" in package or "binding.gyp" in listing:
+        return False
+    if _OWN_SCRIPTS & _scripts(package).keys():
+        return False
+    versions = [version for group in _DEPENDENCIES for version in _table(package, group).values()]
+    return not any(_LOCAL.match(str(version)) for version in versions)
 
 
 def _site_tool(package: dict[str, Any]) -> str | None:

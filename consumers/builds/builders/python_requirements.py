@@ -12,6 +12,11 @@ from consumers.builds.detect import describes_project, project_table
 from consumers.builds.listing import Listing
 
 _NAME = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[(?P<extras>[^\]]*)\])?")
+# A requirement by name and version, or the hash of one; no path, no address, no other file.
+_PLAIN = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*([<>=!~]=?[^;/@]*)?(;[^/@]*)?"
+    r"|(--hash=sha(256|384|512):[0-9a-f]+\s*)+"
+)
 # Extras that bring the server with them.
 _BROUGHT = {("fastapi", "standard"): "uvicorn", ("fastapi", "all"): "uvicorn"}
 
@@ -51,6 +56,21 @@ def requirements(listing: Listing) -> Requirements:
     listed = [item for item in found if isinstance(item, str)]
     names = _names([*lines, *listed, *_poetry(table)])
     return Requirements(_install(listing, table, lines=lines, listed=listed), names)
+
+
+def self_contained(listing: Listing, install: Install) -> bool:
+    """Whether the files that name the dependencies decide alone what is installed.
+
+    They do not when they lead to other files of the repository, whose content counts as well.
+    """
+    if install is Install.REQUIREMENTS:
+        lines = [*_lines(listing.text("requirements.txt"))]
+        return all(_PLAIN.fullmatch(line.rstrip("\\ ")) for line in lines)
+    if install is Install.PACKAGE:
+        return False
+    tools = project_table(listing).get("tool")
+    uv = tools.get("uv") if isinstance(tools, dict) else None
+    return not isinstance(uv, dict) or not ({"sources", "workspace"} & uv.keys())
 
 
 def _install(

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from consumers.builds.builders.python_requirements import Requirements
+from consumers.builds.failures import NoStartCommand
 from consumers.builds.listing import PYTHON_MODULES, Listing
-from consumers.builds.plan import NoStartCommand
 
 # HOST is where the node wants it to listen; an application that is only reached by the proxy on
 # the same machine has no reason to listen elsewhere.
@@ -16,6 +16,8 @@ _ASSIGNED = r"^(?P<name>\w+)\s*(?::[^=\n]+)?=\s*(?:\w+\.)?(?:{})\("
 _ASGI = re.compile(_ASSIGNED.format("FastAPI|Starlette"), re.MULTILINE)
 _WSGI = re.compile(_ASSIGNED.format("Flask|Bottle"), re.MULTILINE)
 _SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["'],\s*["'](?P<module>[\w.]+)["']""")
+_FILES = ("main.py", "app.py", "server.py")
+_STARTS_ITSELF = re.compile(r"__main__|\b(?:uvicorn|hypercorn|app|api|server)\.run\(|\bserve\(")
 _PROCFILE = "add a Procfile with a line such as `web: gunicorn app:app`"
 
 
@@ -36,19 +38,11 @@ def start(listing: Listing, requirements: Requirements) -> Start:
     if "manage.py" in listing:
         return _django(listing, requirements)
     modules = _modules(listing)
-    if "uvicorn" in requirements and (found := _application(listing, modules, _ASGI)):
-        module, name = found
-        return Start(
-            f"uvicorn {module}:{name} --host {_HOST} --port $PORT",
-            f"uvicorn is a dependency and {modules[module]} defines {name}",
-        )
-    if "gunicorn" in requirements and (found := _application(listing, modules, _WSGI)):
-        module, name = found
-        return Start(
-            f"gunicorn {module}:{name} --bind {_HOST}:$PORT",
-            f"gunicorn is a dependency and {modules[module]} defines {name}",
-        )
-    if script := listing.first("main.py", "app.py", "server.py"):
+    if found := _application(listing, modules, _ASGI):
+        return _served(listing, requirements, "uvicorn", found, modules[found[0]])
+    if found := _application(listing, modules, _WSGI):
+        return _served(listing, requirements, "gunicorn", found, modules[found[0]])
+    if script := listing.first(*_FILES):
         return Start(f"python {script}", f"{script} is present")
     raise NoStartCommand(
         "This is a Python application, but nothing says how to start it: there is no Procfile, "
@@ -56,8 +50,40 @@ def start(listing: Listing, requirements: Requirements) -> Start:
     )
 
 
+def _served(
+    listing: Listing,
+    requirements: Requirements,
+    server: str,
+    application: tuple[str, str],
+    path: str,
+) -> Start:
+    """An application that needs a server, unless its script starts one itself."""
+    module, name = application
+    if server in requirements:
+        where = {"uvicorn": f"--host {_HOST} --port $PORT", "gunicorn": f"--bind {_HOST}:$PORT"}
+        return Start(
+            f"{server} {module}:{name} {where[server]}",
+            f"{server} is a dependency and {path} defines {name}",
+        )
+    if path in _FILES and _STARTS_ITSELF.search(listing.text(path)):
+        return Start(f"python {path}", f"{path} is present, and starts its own server")
+    if "flask" in requirements:
+        return Start(
+            f"flask --app {module}:{name} run --host {_HOST} --port $PORT",
+            f"{path} defines {name}; add gunicorn to the dependencies to serve it by more than "
+            "Flask's own server",
+        )
+    raise NoStartCommand(
+        f"{path} defines {name}, but no server for it is among the dependencies. Add {server} to "
+        f"them, or {_PROCFILE}."
+    )
+
+
 def _django(listing: Listing, requirements: Requirements) -> Start:
-    if "gunicorn" not in requirements:
+    server, kind = ("gunicorn", "wsgi")
+    if server not in requirements and "uvicorn" in requirements:
+        server, kind = ("uvicorn", "asgi")
+    if server not in requirements:
         raise NoStartCommand(
             "manage.py makes this a Django application, but no server is among its dependencies. "
             f"Add gunicorn to them, or {_PROCFILE}."
@@ -66,21 +92,26 @@ def _django(listing: Listing, requirements: Requirements) -> Start:
     packages = [settings["module"].rpartition(".")[0]] if settings else []
     # `config.settings.production` keeps its wsgi.py one package higher.
     packages += [package.rpartition(".")[0] for package in packages]
-    packages += sorted(name.split("/")[0] for name in listing.files if _is_wsgi(name))
+    packages += sorted(name.split("/")[0] for name in listing.files if _is_entry(name, kind))
     for package in packages:
-        if package and f"{package.replace('.', '/')}/wsgi.py" in listing:
+        if package and f"{package.replace('.', '/')}/{kind}.py" in listing:
+            command = (
+                f"gunicorn {package}.wsgi --bind {_HOST}:$PORT"
+                if server == "gunicorn"
+                else f"uvicorn {package}.asgi:application --host {_HOST} --port $PORT"
+            )
             return Start(
-                f"gunicorn {package}.wsgi --bind {_HOST}:$PORT",
-                f"manage.py is present, gunicorn is a dependency and {package}.wsgi exists",
+                command,
+                f"manage.py is present, {server} is a dependency and {package}.{kind} exists",
             )
     raise NoStartCommand(
-        "manage.py makes this a Django application, but no PACKAGE/wsgi.py was found. Add one, "
+        f"manage.py makes this a Django application, but no PACKAGE/{kind}.py was found. Add one, "
         f"or {_PROCFILE}."
     )
 
 
-def _is_wsgi(path: str) -> bool:
-    return path.count("/") == 1 and path.endswith("/wsgi.py")
+def _is_entry(path: str, kind: str) -> bool:
+    return path.count("/") == 1 and path.endswith(f"/{kind}.py")
 
 
 def _modules(listing: Listing) -> dict[str, str]:

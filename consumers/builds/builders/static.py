@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 from consumers.builds import threads, tree
 from consumers.builds.builders import base
 from consumers.builds.builders.caddyfile import COMMAND, ETAG_SUFFIX, PATH, caddyfile
+from consumers.builds.declared import Declared
 from consumers.builds.detect import web_root
 from consumers.builds.listing import Listing
-from consumers.builds.plan import Plan
-from consumers.builds.procfile import Procfile
+from consumers.builds.plan import Plan, shell
 from consumers.builds.workshop import Workshop
 from zeitwork.errors import BuildFailed
 
@@ -29,11 +30,12 @@ class StaticBuilder:
     def __init__(self) -> None:
         self.versions: Mapping[str, str] = {}
 
-    def plan(self, listing: Listing, procfile: Procfile) -> Plan:
-        root = web_root(listing)
-        if root is None:
-            raise BuildFailed("There is no index.html to serve.")
-        return site_plan(root, procfile)
+    def plan(self, listing: Listing, declared: Declared) -> Plan:
+        root = declared.site if declared.site is not None else web_root(listing)
+        if root is None and declared.web is None:
+            raise BuildFailed("There is no index.html to serve; add one.")
+        plan = site_plan(root or "", declared)
+        return replace(plan, commands=(shell(declared.build),)) if declared.build else plan
 
     async def build(self, plan: Plan, workshop: Workshop) -> None:
         await base.carry_out(plan, workshop)
@@ -41,13 +43,12 @@ class StaticBuilder:
             await finish_site(plan.site, workshop)
 
 
-def site_plan(root: str, procfile: Procfile, *, fallback: str | None = None) -> Plan:
-    """Serve the folder `root` by Caddy, unless the Procfile has a web command of its own."""
-    if procfile.web is not None:
-        note = f"web: `{procfile.web}`, as the Procfile says"
-        return Plan(processes=dict(procfile.processes), notes=(note,))
+def site_plan(root: str, declared: Declared, *, fallback: str | None = None) -> Plan:
+    """Serve the folder `root` by Caddy, unless the repository has a web command of its own."""
+    if declared.web is not None:
+        return Plan(processes=dict(declared.processes), notes=(declared.web_note,))
     return Plan(
-        processes={**procfile.processes, "web": COMMAND},
+        processes={**declared.processes, "web": COMMAND},
         notes=(f"web: the files in {root or 'the root directory'}, served by Caddy",),
         files={PATH: caddyfile(root, fallback=fallback)},
         site=root,

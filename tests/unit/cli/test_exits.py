@@ -26,11 +26,11 @@ EXPECTED = {
     Exit.CONFLICT: {"Conflict", "IllegalMove"},
     Exit.DEPLOYMENT_FAILED: {
         "BuildFailed", "SourceUnavailable", "NothingDetected", "BuildCommandFailed",
-        "BuildTimedOut", "InstanceFailed", "StartCommandExited", "HealthCheckFailed",
+        "BuildTimedOut", "BuildOutOfMemory", "InstanceFailed", "StartCommandExited", "HealthCheckFailed",
     },
     Exit.UNAVAILABLE: {
         "Unavailable", "BrokerUnavailable", "DatabaseUnavailable", "CacheUnavailable",
-        "HostUnsupported", "ArtifactCorrupt", "OutboxFull",
+        "HostUnsupported", "ArtifactCorrupt", "IntakeFull", "OutboxFull",
     },
     Exit.TIMED_OUT: {"TimedOut"},
     Exit.UNEXPECTED: {"ProgramFailed", "MethodNotAllowed"},

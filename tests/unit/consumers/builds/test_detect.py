@@ -59,6 +59,8 @@ def test_the_verdict_says_what_it_decided_against() -> None:
         (listing("docs/index.html"), "set docs as the root directory"),
         (listing("about.html"), "about.html is present, but no index.html"),
         (listing("go.mod"), "Go is not supported yet"),
+        (listing("shop.py"), "add one of them"),
+        (listing("server.js"), "add one with a start script"),
         (listing("web/package.json", "api/requirements.txt"), "like applications: api, web"),
         (listing(pyproject_toml="[tool.ruff]\n"), "a [project] table is missing"),
     ],

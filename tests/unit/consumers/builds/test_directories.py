@@ -82,24 +82,24 @@ def test_removal_opens_few_files_at_once(tmp_path: Path) -> None:
 
 def test_caches_that_were_not_used_for_the_longest_go_first(tmp_path: Path) -> None:
     for age, name in enumerate(["new", "middle", "old"]):
-        with caches.cache_of(tmp_path, name) as path:
-            (path / "package").write_bytes(bytes(64 * 1024))
-        os.utime(path, (1_000_000 - age, 1_000_000 - age))
+        with caches.cache_of(tmp_path, name) as cache:
+            (cache.packages / "package").write_bytes(bytes(64 * 1024))
+        os.utime(cache.root, (1_000_000 - age, 1_000_000 - age))
     with caches.cache_of(tmp_path, "busy") as busy:
-        (busy / "package").write_bytes(bytes(64 * 1024))
-        os.utime(busy, (1, 1))
+        (busy.packages / "package").write_bytes(bytes(64 * 1024))
+        os.utime(busy.root, (1, 1))
         caches.trim(tmp_path, budget_bytes=200 * 1024)
-        assert busy.is_dir()
-    with caches.cache_of(tmp_path, "new") as path:
-        assert [*path.iterdir()] != []
-    with caches.cache_of(tmp_path, "old") as path:
-        assert [*path.iterdir()] == []
+        assert busy.root.is_dir()
+    with caches.cache_of(tmp_path, "new") as cache:
+        assert [*cache.packages.iterdir()] != []
+    with caches.cache_of(tmp_path, "old") as cache:
+        assert [*cache.packages.iterdir()] == []
 
 
 def test_a_cache_that_a_build_nested_without_end_is_still_trimmed(tmp_path: Path) -> None:
     with caches.cache_of(tmp_path, "hostile") as cache:
         pass
-    with nested(cache, 1200):
+    with nested(cache.packages, 1200):
         caches.trim(tmp_path, budget_bytes=0)
         assert [*tmp_path.iterdir()] == []
 
@@ -110,4 +110,4 @@ def test_each_repository_has_a_cache_of_its_own(tmp_path: Path) -> None:
         caches.cache_of(tmp_path, "https://h/../b") as other,
     ):
         assert one != other
-        assert one.parent == other.parent == tmp_path
+        assert one.root.parent == other.root.parent == tmp_path

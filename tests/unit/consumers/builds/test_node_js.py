@@ -10,20 +10,26 @@ import pytest
 
 from consumers.builds.builders.caddyfile import COMMAND
 from consumers.builds.builders.node_js import NodeBuilder
+from consumers.builds.declared import Declared
+from consumers.builds.failures import NodeVersionMissing, NoStartCommand
 from consumers.builds.listing import Listing
-from consumers.builds.plan import NoStartCommand, Plan
-from consumers.builds.procfile import Procfile
+from consumers.builds.plan import Plan
 from consumers.builds.toolchains import Toolchain
 
 SCRIPTS = {"start": "node server.js"}
 
 
 def plan(
-    package: Any, *names: str, procfile: Procfile | None = None, nvmrc: str | None = None
+    package: Any, *names: str, declared: Declared | None = None, nvmrc: str | None = None
 ) -> Plan:
     held = {"package.json": json.dumps(package)} | ({".nvmrc": nvmrc} if nvmrc else {})
     builder = NodeBuilder(Toolchain("20.1.0", Path("/usr/bin/node")))
-    return builder.plan(Listing(frozenset({*names, *held}), held), procfile or Procfile())
+    return builder.plan(Listing(frozenset({*names, *held}), held), declared or Declared())
+
+
+def texts(made: Plan) -> list[str]:
+    """Every command, those that install the dependencies included."""
+    return [command.text for command in made.all_commands]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +56,7 @@ def plan(
 def test_npm_runs_only_when_there_is_something_to_do(
     package: Any, names: tuple[str, ...], commands: list[str]
 ) -> None:
-    assert [command.text for command in plan(package, *names).commands] == commands
+    assert texts(plan(package, *names)) == commands
 
 
 @pytest.mark.parametrize(
@@ -77,9 +83,9 @@ def test_without_a_start_command_the_message_says_what_to_add() -> None:
 
 
 def test_the_procfile_decides() -> None:
-    declared = Procfile({"web": "node x.js", "worker": "node y.js"})
-    assert plan({"scripts": SCRIPTS}, procfile=declared).processes == declared.processes
-    only_worker = plan({"scripts": SCRIPTS}, procfile=Procfile({"worker": "w"}))
+    declared = Declared({"web": "node x.js", "worker": "node y.js"})
+    assert plan({"scripts": SCRIPTS}, declared=declared).processes == declared.processes
+    only_worker = plan({"scripts": SCRIPTS}, declared=Declared({"worker": "w"}))
     assert only_worker.processes == {"web": "npm start", "worker": "w"}
 
 
@@ -100,7 +106,7 @@ def test_a_site_is_built_and_served_without_node(
     (caddyfile,) = made.files.values()
     assert f"root * {folder}\n" in caddyfile
     assert [word for word in caddyfile.split() if word == "try_files"] == fallback
-    assert [command.text for command in made.commands] == [
+    assert texts(made) == [
         "npm install", "npm run build", "rm -rf node_modules",
     ]  # fmt: skip
 
@@ -111,8 +117,49 @@ def test_a_site_with_a_start_script_is_a_server() -> None:
     assert made.processes == {"web": "npm start"}
 
 
-def test_what_is_not_followed_is_noted() -> None:
-    made = plan({"scripts": SCRIPTS}, "yarn.lock", nvmrc="v18.2.0\n")
-    assert "Node v18.2.0 is asked for; this machine has 20.1.0" in made.notes
+def test_a_lock_of_another_installer_is_noted() -> None:
+    made = plan({"scripts": SCRIPTS}, "yarn.lock")
     assert "yarn.lock is ignored: dependencies are resolved by npm" in made.notes
-    assert len(plan({"scripts": SCRIPTS}, nvmrc="20").notes) == 1
+    assert len(plan({"scripts": SCRIPTS}).notes) == 1
+
+
+@pytest.mark.parametrize("wanted", ["20", "v20\n", "lts/*", "lts/iron", "node", "20.1.0", ">=18"])
+def test_this_node_may_be_asked_for(wanted: str) -> None:
+    plan({"scripts": SCRIPTS}, nvmrc=wanted)
+    plan({"scripts": SCRIPTS, "engines": {"node": wanted}})
+
+
+@pytest.mark.parametrize("wanted", ["18", "v22.1.0\n", "^18 || >=21", "20.0.x", "<20"])
+def test_another_node_is_refused(wanted: str) -> None:
+    with pytest.raises(NodeVersionMissing, match=r"\.nvmrc asks for .* this machine has 20\.1\.0"):
+        plan({"scripts": SCRIPTS}, nvmrc=wanted)
+    with pytest.raises(NodeVersionMissing, match=r"package\.json asks for"):
+        plan({"scripts": SCRIPTS, "engines": {"node": wanted}})
+
+
+@pytest.mark.parametrize(
+    ("package", "names"),
+    [
+        ({"dependencies": {"a": "file:../a"}}, ()),
+        ({"dependencies": {"a": "./a"}}, ()),
+        ({"dependencies": {"a": "1"}, "workspaces": ["b"]}, ()),
+        ({"dependencies": {"a": "1"}, "scripts": {"postinstall": "patch-package"}}, ()),
+        ({"dependencies": {"a": "1"}}, ("binding.gyp",)),
+    ],
+)
+def test_what_depends_on_other_files_of_the_repository_is_installed_each_time(
+    package: Any, names: tuple[str, ...]
+) -> None:
+    made = plan({**package, "main": "server.js"}, "server.js", *names)
+    assert made.layer is None
+    assert made.commands[0].text == "npm install --omit=dev"
+
+
+def test_a_site_of_astro_with_a_server_adapter_is_a_server() -> None:
+    package = {"scripts": {"build": "x"}, "dependencies": {"astro": "1", "@astrojs/node": "1"}}
+    assert plan(package).processes == {"web": "node dist/server/entry.mjs"}
+
+
+def test_what_the_repository_declares_comes_before_what_the_builder_finds() -> None:
+    made = plan({"scripts": {"build": "x"}}, declared=Declared(build="make pages", site="pages"))
+    assert (made.site, texts(made)) == ("pages", ["make pages"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from consumers.builds.builders.python import PythonBuilder
 from consumers.builds.builders.python_requirements import Install, requirements
 from consumers.builds.builders.python_start import start
+from consumers.builds.declared import Declared
+from consumers.builds.failures import NoStartCommand, PythonVersionMissing
 from consumers.builds.listing import Listing
-from consumers.builds.plan import NoStartCommand, Plan
-from consumers.builds.procfile import Procfile
+from consumers.builds.plan import Plan
 from consumers.builds.toolchains import Toolchain
 from zeitwork.errors import BuildFailed
 
@@ -25,9 +27,14 @@ def listing(texts: dict[str, str], *names: str) -> Listing:
     return Listing(frozenset({*names, *texts}), texts)
 
 
-def plan(texts: dict[str, str], *names: str, procfile: Procfile | None = None) -> Plan:
+def plan(texts: dict[str, str], *names: str, declared: Declared | None = None) -> Plan:
     builder = PythonBuilder(Toolchain("3.11.7", Path("/opt/python/bin/python3.11")))
-    return builder.plan(listing(texts, *names), procfile or Procfile())
+    return builder.plan(listing(texts, *names), declared or Declared())
+
+
+def commands(made: Plan) -> list[str]:
+    """Every command, those that install the dependencies included."""
+    return [command.text for command in made.all_commands]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +80,34 @@ def test_where_dependencies_come_from(
     [
         ({}, ("main.py",), "python main.py"),
         ({}, ("server.py", "app.py"), "python app.py"),
-        ({"requirements.txt": "flask", "app.py": FLASK}, (), "python app.py"),
+        (
+            {"requirements.txt": "flask", "app.py": FLASK},
+            (),
+            f"flask --app app:app run --host {HOST} --port $PORT",
+        ),
+        (
+            {"requirements.txt": "flask", "app.py": f"{FLASK}if __name__ == '__main__': app.run()"},
+            (),
+            "python app.py",
+        ),
+        (
+            {"requirements.txt": "fastapi", "main.py": f"{FASTAPI}import x\nuvicorn.run(api)"},
+            (),
+            "python main.py",
+        ),
+        (
+            {
+                "requirements.txt": "starlette\nuvicorn",
+                "app.py": "from starlette.applications import Starlette\nsite = Starlette()",
+            },
+            (),
+            f"uvicorn app:site --host {HOST} --port $PORT",
+        ),
+        (
+            {"requirements.txt": "django\nuvicorn", "manage.py": MANAGE},
+            ("shop/asgi.py", "shop/wsgi.py"),
+            f"uvicorn shop.asgi:application --host {HOST} --port $PORT",
+        ),
         (
             {"requirements.txt": "flask\ngunicorn", "app.py": FLASK},
             (),
@@ -113,6 +147,7 @@ def test_how_it_is_started(texts: dict[str, str], names: tuple[str, ...], comman
     ("texts", "names", "advice"),
     [
         ({"requirements.txt": "six"}, ("shop.py",), "add a Procfile"),
+        ({"requirements.txt": "fastapi", "main.py": FASTAPI}, (), "Add uvicorn to them"),
         ({"requirements.txt": "django", "manage.py": MANAGE}, ("shop/wsgi.py",), "Add gunicorn"),
         ({"requirements.txt": "gunicorn", "manage.py": MANAGE}, (), r"no PACKAGE/wsgi\.py"),
     ],
@@ -127,7 +162,7 @@ def test_without_a_start_command_the_message_says_what_to_add(
 def test_a_plan_for_requirements_installs_into_the_application() -> None:
     made = plan({"requirements.txt": "six"}, "main.py")
     python = "/opt/python/bin/python3.11"
-    assert [command.text for command in made.commands] == [
+    assert commands(made) == [
         f"uv venv --quiet --clear --relocatable --python {python} .venv",
         "uv pip install --python .venv/bin/python -r requirements.txt",
     ]
@@ -142,10 +177,10 @@ def test_without_dependencies_nothing_runs() -> None:
 
 
 def test_the_procfile_decides_and_needs_no_start_rule() -> None:
-    declared = Procfile({"web": "python -m shop", "worker": "python -m work"})
-    made = plan({"requirements.txt": "six"}, "shop.py", procfile=declared)
+    declared = Declared({"web": "python -m shop", "worker": "python -m work"})
+    made = plan({"requirements.txt": "six"}, "shop.py", declared=declared)
     assert made.processes == declared.processes
-    only_worker = plan({}, "main.py", procfile=Procfile({"worker": "work"}))
+    only_worker = plan({}, "main.py", declared=Declared({"worker": "work"}))
     assert only_worker.processes == {"web": "python main.py", "worker": "work"}
 
 
@@ -159,7 +194,7 @@ def test_static_files_are_collected_where_django_is_told_where_to() -> None:
     assert made.commands[-1].argv[1:] == ("manage.py", "collectstatic", "--noinput")
     assert made.commands[-1].if_it_fails is not None
     without = {**texts, "shop/settings.py": "# STATIC_ROOT = 1"}
-    assert len(plan(without, "shop/wsgi.py").commands) == 2
+    assert plan(without, "shop/wsgi.py").commands == ()
 
 
 @pytest.mark.parametrize("asked", ["3.11", "3", "3.11.2", "python-3.11.7", " 3.11\n"])
@@ -171,3 +206,51 @@ def test_this_python_may_be_asked_for(asked: str) -> None:
 def test_another_python_is_refused(asked: str) -> None:
     with pytest.raises(BuildFailed, match=r"this machine has 3\.11\.7"):
         plan({"runtime.txt": asked}, "main.py")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits"), [(">=3.9", True), ("~=3.11.0", True), ("==3.12.*", False), ("<3.10", False)]
+)
+def test_requires_python_is_asked_of_this_python(wanted: str, *, fits: bool) -> None:
+    texts = {"pyproject.toml": f"[project]\nname = 'a'\nrequires-python = '{wanted}'"}
+    with contextlib.nullcontext() if fits else pytest.raises(PythonVersionMissing, match="Widen"):
+        plan(texts, "main.py")
+
+
+@pytest.mark.parametrize(
+    ("requirements_txt", "shared"),
+    [
+        ("flask==3.1.0 --hash=sha256:00ff\n", True),
+        ("flask==3.1.0 \\\n    --hash=sha256:00ff\n", True),
+        ("uvicorn[standard]>=0.30 ; python_version > '3.9'", True),
+        ("six", True),
+        ("./wheels/a.whl", False),
+        ("a @ file:///a.whl", False),
+        ("-r base.txt", False),
+        ("-e .", False),
+        ("git+https://h/a", False),
+    ],
+)
+def test_only_files_that_lead_to_no_others_make_a_layer(
+    requirements_txt: str, *, shared: bool
+) -> None:
+    made = plan({"requirements.txt": requirements_txt}, "main.py")
+    assert (made.layer is not None) is shared
+    assert len(commands(made)) == 2
+
+
+def test_a_locked_project_with_a_build_system_is_installed_above_its_dependencies() -> None:
+    text = "[project]\nname = 'a'\n[build-system]\nrequires = []"
+    made = plan({"pyproject.toml": text}, "uv.lock", "main.py")
+    assert made.layer is not None
+    assert "--no-install-project" in made.layer.commands[-1].argv
+    assert [command.argv[-1] for command in made.commands] == ["--no-editable"]
+    local = plan(
+        {"pyproject.toml": f"{text}\n[tool.uv.sources]\nb = {{path='b'}}"}, "uv.lock", "main.py"
+    )
+    assert local.layer is None
+
+
+def test_what_the_repository_declares_comes_before_what_the_builder_finds() -> None:
+    made = plan({}, "main.py", declared=Declared(build="mkdocs build", site="pages"))
+    assert (made.site, commands(made)) == ("pages", ["mkdocs build"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +31,7 @@ from consumers.builds.detect import Detection, Kind, detect
 from consumers.builds.git import Git
 from consumers.builds.manifest import Manifest
 from consumers.builds.plan import Plan
-from consumers.builds.transcript import Transcript
+from consumers.builds.transcript import Log, Transcript
 from consumers.builds.workshop import Workshop
 from zeitwork import clock, logs, metrics, sandbox, tracing
 from zeitwork.blobs import Blob, BlobStore
@@ -104,7 +104,7 @@ class Pipeline:
         self._sandbox_works = False
         self._builders: dict[Kind, Builder] = {}
 
-    async def build(self, request: BuildRequest, log: Callable[[str], None]) -> BuildResult:
+    async def build(self, request: BuildRequest, log: Log) -> BuildResult:
         """Build; `log` gets each line. Cancelled or not, no process and no file stays behind.
 
         Raises:

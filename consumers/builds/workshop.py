@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from consumers.builds import caches, host_settings, survivors, toolchains
 from consumers.builds.plan import Command
 from consumers.builds.transcript import Transcript
+from events.builds import Stream
 from zeitwork import config, sandbox, subprocesses
 from zeitwork.errors import BuildCommandFailed
 
@@ -84,6 +86,7 @@ class Workshop:
             env=self._plain_environment(variables),
             timeout=self.timeout_seconds,
             on_line=self.transcript.output,
+            on_error_line=partial(self.transcript.output, stream=Stream.STDERR),
             max_output=0,
         )
 
@@ -100,6 +103,7 @@ class Workshop:
                 env={},
                 timeout=self.timeout_seconds,
                 on_line=self.transcript.output,
+                on_error_line=partial(self.transcript.output, stream=Stream.STDERR),
                 max_output=0,
                 pass_fds=(options,),
             )

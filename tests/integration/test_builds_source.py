@@ -19,7 +19,7 @@ from consumers.builds import clone_url, source
 from consumers.builds.git import Git
 from consumers.builds.source import Facts, Limits
 from consumers.builds.transcript import Transcript
-from tests.support.builds import GitRepository
+from tests.support.builds import GitRepository, Lines
 from zeitwork.errors import SourceUnavailable
 
 LOGIN = "Basic " + base64.b64encode(b"ann:p@ss/word").decode()
@@ -31,7 +31,7 @@ class Checkout:
     def __init__(self, root: Path) -> None:
         self.tree = root / "source"
         self.tree.mkdir(parents=True)
-        self.lines: list[str] = []
+        self.lines = Lines()
         self.settings = root / "gitconfig"
 
     async def fetch(
@@ -44,7 +44,7 @@ class Checkout:
             most_file_bytes=chosen.total_bytes,
             timeout_seconds=timeout_seconds,
         )
-        transcript = Transcript(self.lines.append)
+        transcript = Transcript(self.lines)
         remote = clone_url.parse(url)
         try:
             return await source.fetch(remote, sha, git=git, limits=chosen, transcript=transcript)

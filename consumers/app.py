@@ -135,4 +135,6 @@ def _pipeline(settings: Settings) -> Pipeline:
         sandbox=settings.node.sandbox,
         timeout_seconds=settings.consumers.build_timeout_seconds,
         memory_mib=settings.consumers.build_memory_mib,
+        cpus=settings.consumers.build_cpus,
+        processes=settings.consumers.build_processes,
     )

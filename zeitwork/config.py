@@ -60,6 +60,8 @@ class ConsumersSettings(Section):
     )
     build_timeout_seconds: float = 900.0
     build_memory_mib: int = 2048
+    build_cpus: float = Field(2.0, gt=0, description="cores for one build")
+    build_processes: int = Field(1024, ge=16, description="processes and threads of one build")
 
 
 class ProxySettings(Section):

@@ -15,6 +15,7 @@ ZeitworkError
 │   ├── SourceUnavailable   422 source_unavailable
 │   ├── NothingDetected     422 nothing_detected
 │   ├── BuildCommandFailed  422 build_command_failed
+│   ├── BuildOutOfMemory    422 build_out_of_memory
 │   └── BuildTimedOut       422 build_timed_out
 ├── InstanceFailed          422 instance_failed
 │   ├── StartCommandExited  422 start_command_exited
@@ -156,6 +157,12 @@ class BuildCommandFailed(BuildFailed):
     """A command of the build ended with an error."""
 
     code = "build_command_failed"
+
+
+class BuildOutOfMemory(BuildFailed):
+    """The programs of the build needed more memory than they may use."""
+
+    code = "build_out_of_memory"
 
 
 class BuildTimedOut(BuildFailed):

@@ -11,9 +11,10 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zeitwork import clock
 from zeitwork.errors import HostUnsupported, ProgramFailed, TimedOut
@@ -44,6 +45,7 @@ async def run(
     on_error_line: OnLine | None = None,
     max_output: int = 1024 * 1024,
     pass_fds: Sequence[int] = (),
+    also_end: Callable[[], Awaitable[None]] | None = None,
 ) -> Completed:
     """Run to the end; stdout and stderr are one stream, unless `on_error_line` is given.
 
@@ -52,6 +54,8 @@ async def run(
         on_line: called with each line without its end; lines are cut at 16 KiB. What it answers
             is awaited before more is read, so that the program has to wait too.
         on_error_line: the same for stderr; the order of lines of both is then only roughly known.
+        also_end: called when the program has ended or is to be; ends what has left the group, and
+            might hold the output open for ever.
         max_output: bytes kept in `Completed.output`; lines still reach `on_line` afterwards.
 
     Raises:
@@ -70,12 +74,17 @@ async def run(
     kept: list[str] = []
     try:
         async with asyncio.timeout(timeout):
-            await _read_both(process, kept, (on_line, on_error_line), max_output)
+            reading = _read_both(process, kept, (on_line, on_error_line), max_output)
+            await (reading if also_end is None else _released(process, reading, also_end))
             returncode = await process.wait()
     except TimeoutError as error:
         raise TimedOut(f"{Path(argv[0]).name} did not end within {timeout:g} s") from error
     finally:
-        await kill_tree(process)
+        try:
+            if also_end is not None:
+                await also_end()
+        finally:
+            await kill_tree(process)
     return Completed(returncode, "\n".join(kept), clock.monotonic() - started)
 
 
@@ -204,6 +213,24 @@ async def ended(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+async def _released(
+    process: asyncio.subprocess.Process,
+    reading: Coroutine[Any, Any, None],
+    also_end: Callable[[], Awaitable[None]],
+) -> None:
+    """Read to the end of the output, which must not wait for what the program left behind."""
+    reader = spawn(reading, "read-outputs")
+    leaving = spawn(ended(process.pid), "program-end")
+    try:
+        await asyncio.wait({reader, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not reader.done():
+            leaving.result()
+            await also_end()
+        await reader
+    finally:
+        await cancel(reader, leaving)
 
 
 async def _read_both(

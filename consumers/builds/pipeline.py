@@ -33,7 +33,7 @@ from consumers.builds.manifest import Manifest
 from consumers.builds.plan import Plan
 from consumers.builds.transcript import Log, Transcript
 from consumers.builds.workshop import Workshop
-from zeitwork import clock, logs, metrics, sandbox, tracing
+from zeitwork import cgroups, clock, logs, metrics, sandbox, tracing
 from zeitwork.blobs import Blob, BlobStore
 from zeitwork.errors import BuildTimedOut, Conflict, InvalidInput
 
@@ -94,6 +94,8 @@ class Pipeline:
         sandbox: Literal["auto", "off"],
         timeout_seconds: float,
         memory_mib: int,
+        cpus: float = 2.0,
+        processes: int = 1024,
     ) -> None:
         self._blobs = blobs
         self._work_dir = work_dir
@@ -101,6 +103,8 @@ class Pipeline:
         self._sandbox = sandbox
         self._timeout_seconds = timeout_seconds
         self._memory_mib = memory_mib
+        self._limits = cgroups.Limits(memory_mib * 1024**2, cpus, processes)
+        self._hierarchy = cgroups.here()
         self._sandbox_works = False
         self._builders: dict[Kind, Builder] = {}
 
@@ -118,7 +122,7 @@ class Pipeline:
         source.check_sha(request.commit_sha)
         transcript = Transcript(log)
         started = clock.monotonic()
-        async with _workspace(self._work_dir / request.build_id) as folder:
+        async with _workspace(self._work_dir / request.build_id, self._hierarchy) as folder:
             deadline = asyncio.timeout(self._timeout_seconds)
             try:
                 async with deadline:
@@ -139,7 +143,7 @@ class Pipeline:
         For the start of a process and every few hours; builds that run are not touched.
         """
         for folder in await asyncio.to_thread(directories.folders, self._work_dir):
-            await _clear(folder)
+            await _clear(folder, self._hierarchy)
         await threads.run(lambda _: caches.trim(self._cache_dir))
 
     async def _run(self, job: _Job) -> BuildResult:
@@ -184,13 +188,24 @@ class Pipeline:
         return _Intention(app, builder, detection, plan)
 
     async def _carry_out(self, job: _Job, intention: _Intention) -> None:
-        plan, transcript = intention.plan, job.transcript
         home = job.folder / "home"
         home.mkdir()
+        async with self._group(job, wanted=bool(intention.plan.commands)) as group:
+            await self._build_in(group, job, intention, home)
+
+    async def _build_in(
+        self, group: cgroups.Group, job: _Job, intention: _Intention, home: Path
+    ) -> None:
+        plan, transcript = intention.plan, job.transcript
         with (
             caches.cache_of(self._cache_dir, job.remote.address) as cache,
             _step("build", transcript, f"Building with the {intention.builder.name} builder"),
         ):
+            if group.lacks and plan.commands:
+                transcript.say(
+                    f"This host does not limit {' and '.join(group.lacks)} of a whole build "
+                    f"({group.reason}); each process is limited by itself"
+                )
             workshop = Workshop(
                 app=intention.app,
                 home=home,
@@ -200,10 +215,23 @@ class Pipeline:
                 memory_mib=self._memory_mib,
                 timeout_seconds=self._timeout_seconds,
                 transcript=transcript,
+                group=group,
             )
             await intention.builder.build(plan, workshop)
             if not plan.commands:
                 transcript.say("There is nothing to install or to compile")
+
+    @asynccontextmanager
+    async def _group(self, job: _Job, *, wanted: bool) -> AsyncIterator[cgroups.Group]:
+        """The control group of a build's commands; an empty one where the host has none."""
+        if not wanted:
+            yield cgroups.Group(())
+            return
+        group = cgroups.create(job.request.build_id, self._limits, within=self._hierarchy)
+        try:
+            yield group
+        finally:
+            await group.remove()
 
     async def _keep(self, job: _Job, app: Path) -> Blob:
         archive = job.folder / "artifact.tar.zst"
@@ -237,10 +265,10 @@ class Pipeline:
 
 
 @asynccontextmanager
-async def _workspace(folder: Path) -> AsyncIterator[Path]:
+async def _workspace(folder: Path, hierarchy: cgroups.Hierarchy) -> AsyncIterator[Path]:
     """An empty directory of a build, held and in the end removed."""
     if await asyncio.to_thread(folder.exists):
-        await _clear(folder)
+        await _clear(folder, hierarchy)
     with directories.owned(folder):
         try:
             yield folder
@@ -248,9 +276,10 @@ async def _workspace(folder: Path) -> AsyncIterator[Path]:
             await _discard(folder)
 
 
-async def _clear(folder: Path) -> None:
+async def _clear(folder: Path, hierarchy: cgroups.Hierarchy) -> None:
     """End and remove what a killed builder left, if it is not a build that runs."""
     with contextlib.suppress(Conflict), directories.owned(folder):
+        await cgroups.left(folder.name, within=hierarchy).remove()
         await survivors.end(folder.name)
         await _discard(folder)
 

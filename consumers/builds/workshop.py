@@ -13,8 +13,8 @@ from consumers.builds import caches, host_settings, survivors, toolchains
 from consumers.builds.plan import Command
 from consumers.builds.transcript import Transcript
 from events.builds import Stream
-from zeitwork import config, sandbox, subprocesses
-from zeitwork.errors import BuildCommandFailed
+from zeitwork import cgroups, config, sandbox, subprocesses
+from zeitwork.errors import BuildCommandFailed, BuildOutOfMemory
 
 _MOST_PROCESSES = 4096
 _MOST_FILE_BYTES = 4 * 1024**3
@@ -27,6 +27,8 @@ _LIMITED = (
 )
 _LIMITED_PLAIN = 'ulimit -c 0; ulimit -f {blocks}; ulimit -d {kib}; exec "$@"'
 _SIGNALLED = 128
+_NO_GROUP = cgroups.Group((), lacks=("memory",))
+_OUT_OF_MEMORY = ("MemoryError", "heap out of memory", "Cannot allocate memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Workshop:
         build_id: marks the processes of this build.
         sandboxed: False runs the commands with the rights of this process.
         timeout_seconds: of one command; the pipeline's deadline usually comes first.
+        group: limits all processes of the build together, as far as the host allows.
     """
 
     app: Path
@@ -50,21 +53,26 @@ class Workshop:
     memory_mib: int
     timeout_seconds: float
     transcript: Transcript
+    group: cgroups.Group = _NO_GROUP
 
     async def run(self, command: Command, env: Mapping[str, str]) -> None:
         """Run a command to its end, its lines going to the transcript; nothing of it stays.
 
         Raises:
             BuildCommandFailed: it ended with an error.
+            BuildOutOfMemory: it needed more memory than it may use.
             BuildFailed: it printed too much.
         """
         self.transcript.say(f"$ {command.text}")
-        try:
-            done = await self._execute(command.argv, env)
-        finally:
-            await survivors.end(self.build_id)
+        killed = self.group.out_of_memory
+        done = await self._execute(command.argv, env)
         if done.returncode == 0:
             return
+        if self.group.out_of_memory > killed or self._says_so():
+            raise BuildOutOfMemory(
+                f"`{command.text}` needed more memory than the {self.memory_mib} MiB that a build "
+                "may use. Make it use less, or let the operator allow more."
+            )
         if command.if_it_fails is not None:
             self.transcript.say(f"Exit code {done.returncode}. {command.if_it_fails}")
             return
@@ -81,13 +89,14 @@ class Workshop:
             return await self._execute_inside(spec, self._limited(_LIMITED, argv))
         argv = (str(tools.get(argv[0], argv[0])), *argv[1:])
         return await subprocesses.run(
-            self._limited(_LIMITED_PLAIN, argv),
+            self.group.entered(self._limited(_LIMITED_PLAIN, argv)),
             cwd=self.app,
             env=self._plain_environment(variables),
             timeout=self.timeout_seconds,
             on_line=self.transcript.output,
             on_error_line=partial(self.transcript.output, stream=Stream.STDERR),
             max_output=0,
+            also_end=self._end_all,
         )
 
     async def _execute_inside(
@@ -98,7 +107,7 @@ class Workshop:
             os.write(options, content)
             os.lseek(options, 0, os.SEEK_SET)
             return await subprocesses.run(
-                argv,
+                self.group.entered(argv),
                 # The build can read the environment of bubblewrap, its first process, too.
                 env={},
                 timeout=self.timeout_seconds,
@@ -106,6 +115,7 @@ class Workshop:
                 on_error_line=partial(self.transcript.output, stream=Stream.STDERR),
                 max_output=0,
                 pass_fds=(options,),
+                also_end=self._end_all,
             )
 
     def _spec(
@@ -133,9 +143,24 @@ class Workshop:
             "PATH": ":".join(path),
         }
 
+    async def _end_all(self) -> None:
+        """Nothing of a command stays, though it left its session or emptied its environment."""
+        await self.group.kill()
+        await survivors.end(self.build_id)
+
+    def _says_so(self) -> bool:
+        """Whether a program without a group to count its kills has told that it ran short."""
+        return "memory" in self.group.lacks and any(
+            word in self.transcript.last for word in _OUT_OF_MEMORY
+        )
+
     def _limited(self, script: str, argv: tuple[str, ...]) -> list[str]:
+        # The group counts what all processes use; without one each is limited by itself.
+        alone = "memory" in self.group.lacks
         filled = script.format(
-            blocks=_MOST_FILE_BYTES // 512, kib=self.memory_mib * 1024, processes=_MOST_PROCESSES
+            blocks=_MOST_FILE_BYTES // 512,
+            kib=self.memory_mib * 1024 if alone else "unlimited",
+            processes=_MOST_PROCESSES,
         )
         return ["sh", "-c", filled, "sh", *argv]
 

@@ -89,7 +89,12 @@ class Workbench:
         return self.root / "builds"
 
     def pipeline(
-        self, *, sandbox: Literal["auto", "off"] = "auto", timeout_seconds: float = 45.0
+        self,
+        *,
+        sandbox: Literal["auto", "off"] = "auto",
+        timeout_seconds: float = 45.0,
+        memory_mib: int = 1024,
+        processes: int = 1024,
     ) -> Pipeline:
         return Pipeline(
             blobs=DiskBlobStore(self.root / "blobs"),
@@ -97,7 +102,8 @@ class Workbench:
             cache_dir=self.root / "cache",
             sandbox=sandbox,
             timeout_seconds=timeout_seconds,
-            memory_mib=1024,
+            memory_mib=memory_mib,
+            processes=processes,
         )
 
     async def build(

@@ -131,12 +131,12 @@ class LogWriter(Worker):
 
     def _next(self) -> bool:
         """Mask the next batch, once: masking may know what came before. False at the end."""
-        if not self._masked:
+        if not self._masked and self._waiting:
             batch, self._waiting = self._waiting[:_BATCH_LINES], self._waiting[_BATCH_LINES:]
             texts = self._mask("\n".join(line.text for line in batch)).split("\n")
             self._masked = [
                 Line(line.number, line.at, text[:_MOST_CHARACTERS], line.stream)
-                for line, text in zip(batch, texts, strict=bool(batch))
+                for line, text in zip(batch, texts, strict=True)
             ]
         if len(self._waiting) < _MOST_WAITING:
             self._room.open()

@@ -16,10 +16,15 @@ from datetime import datetime, timedelta
 from consumers.builds.requests import ask_again
 from consumers.outcomes import Done, Later, Outcome
 from db.models import Build
-from db.queries.build_logs import build_logs_last
-from db.queries.build_queue import build_passed_over, queue_lock, queue_read
+from db.queries.build_queue import (
+    Thread,
+    build_passed_over,
+    build_thread,
+    builds_passed,
+    queue_lock,
+    queue_read,
+)
 from db.queries.builds import build_find, build_lock, build_renew, build_requests
-from db.queries.deployments import deployment_find
 from db.session import Transaction, UnitOfWork
 from events import builds as facts
 from events.build_order import Limits, Obstacle, Queue, choose, obstacle, ordered
@@ -60,10 +65,7 @@ class Taken:
 
     build: Build
     token: str
-    last_line: int
-    correlation_id: str | None
-    causation_id: str | None
-    traceparent: str | None
+    thread: Thread
 
     @contextmanager
     def bound(self, asked: str) -> Iterator[None]:
@@ -73,12 +75,12 @@ class Taken:
             return
         with (
             context.bind(
-                correlation_id=self.correlation_id,
-                causation_id=self.causation_id,
+                correlation_id=self.thread.correlation_id,
+                causation_id=self.thread.causation_id,
                 organisation_id=self.build.organisation_id,
                 project_id=self.build.project_id,
             ),
-            tracing.resumed(self.traceparent),
+            tracing.resumed(self.thread.traceparent),
         ):
             yield
 
@@ -133,7 +135,10 @@ class Claims:
         """There may be room: ask again for a build that was passed over, if one can begin."""
         limits = Limits(self._place.per_organisation)
         async with self._work.transaction() as tx:
+            # Behind the lock: whoever has just found a limit in our way has noted it by then.
             await queue_lock(tx.session)
+            if not await builds_passed(tx.session):
+                return
             queue = await queue_read(tx.session, clock.now(), of="passed")
             chosen = choose(queue, limits)
             build = await build_lock(tx.session, chosen.build_id) if chosen is not None else None
@@ -165,16 +170,7 @@ class Claims:
         build.builder = self._place.name
         build.attempts += 1
         was_passed, build.passed_at = build.passed_at is not None, None
-        deployment = await deployment_find(tx.session, build.deployment_id)
-        requests = await build_requests(tx.session, build.id)
-        taken = Taken(
-            build,
-            build.lease_token,
-            await build_logs_last(tx.session, build.id),
-            correlation_id=deployment.correlation_id if deployment is not None else None,
-            causation_id=requests[0].event.event_id if requests else None,
-            traceparent=deployment.traceparent if deployment is not None else None,
-        )
+        taken = Taken(build, build.lease_token, await build_thread(tx.session, build))
         if build.state is BuildState.QUEUED:
             build.state = BuildState.RUNNING
             build.started_at = clock.now()

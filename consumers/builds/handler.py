@@ -72,7 +72,7 @@ class Builder:
             token=taken.token,
             work=self._work,
             bus=self._bus,
-            last_line=taken.last_line,
+            last_line=taken.thread.last_line,
         )
         await log.start()
         try:

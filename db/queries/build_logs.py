@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import zstandard
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import ColumnElement, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import Build, BuildLog, BuildLogPack
@@ -79,10 +79,14 @@ async def build_logs_read(
 
 async def build_logs_last(session: AsyncSession, build_id: str) -> int:
     """The highest line number so far; 0 without lines."""
+    return int((await session.execute(select(build_logs_end(build_id)))).scalar_one())
+
+
+def build_logs_end(build_id: str) -> ColumnElement[int]:
+    """The same, as a part of another query."""
     rows = select(func.max(BuildLog.line_number)).where(BuildLog.build_id == build_id)
     packs = select(func.max(BuildLogPack.last_line)).where(BuildLogPack.build_id == build_id)
-    query = select(func.greatest(rows.scalar_subquery(), packs.scalar_subquery(), 0))
-    return int((await session.execute(query)).scalar_one())
+    return func.greatest(rows.scalar_subquery(), packs.scalar_subquery(), 0)
 
 
 async def build_logs_unpacked(

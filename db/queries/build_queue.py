@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Row, and_, delete, func, or_, select, text, update
+from sqlalchemy import Row, and_, delete, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Build, BuilderHost, Deployment, Project
+from db.models import Build, BuilderHost, Deployment, EventLog, Project
+from db.queries.build_logs import build_logs_end
 from events.build_order import Expectation, Limits, Queue, Running, Waiting, forecast
+from events.builds import BuildRequested
 from events.deployments import NewerCommit
 from events.states import BuildState
 
@@ -20,6 +23,16 @@ _LOCK = 0x5A57_0B01  # "ZW", the queue of builds
 _HISTORY = timedelta(days=7)
 _BUILDER_SILENT = timedelta(seconds=40)  # the lease of a build
 _BUILDER_GONE = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """The thread of causes that a build belongs to, and where its log ends so far."""
+
+    correlation_id: str
+    traceparent: str | None
+    causation_id: str | None
+    last_line: int
 
 
 async def queue_lock(session: AsyncSession) -> None:
@@ -99,6 +112,29 @@ async def queue_forecast(
         seconds=await queue_seconds(session, projects, now),
         now=now,
     )
+
+
+async def build_thread(session: AsyncSession, build: Build) -> Thread:
+    """What whoever takes a build has to know of it besides its row."""
+    request = (
+        select(EventLog.event_id)
+        .where(EventLog.aggregate_id == build.id, EventLog.type == BuildRequested.event_type)
+        .order_by(EventLog.id.desc())
+        .limit(1)
+    )
+    query = select(
+        Deployment.correlation_id,
+        Deployment.traceparent,
+        request.scalar_subquery(),
+        build_logs_end(build.id),
+    ).where(Deployment.id == build.deployment_id)
+    return Thread(*(await session.execute(query)).one())
+
+
+async def builds_passed(session: AsyncSession) -> bool:
+    """Whether any build waits for somebody to make room."""
+    query = select(exists().where(Build.finished_at.is_(None), Build.passed_at.is_not(None)))
+    return bool((await session.execute(query)).scalar_one())
 
 
 async def build_passed_over(session: AsyncSession, asked: str, now: datetime) -> None:

@@ -359,7 +359,7 @@ async def test_a_waiting_build_reads_in_its_log_where_it_stands(work: UnitOfWork
         ]
         taken = await Claims(work, place).take(first.build.id)
         assert isinstance(taken, Taken)
-        assert taken.last_line == 1
+        assert taken.thread.last_line == 1
         await announcer.round()
     assert [line.partition(",")[0] for line in await _log(work, second)] == [
         "Waiting for a builder: number 2 in the queue",

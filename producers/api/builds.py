@@ -8,7 +8,6 @@ from types import MappingProxyType
 
 from aiohttp import web
 from pydantic import BaseModel
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import Build
 from db.queries.build_logs import build_logs_read
@@ -91,7 +90,7 @@ async def index(call: Call) -> web.Response:
             before=query.before,
             limit=query.limit,
         )
-        places = await _places(call, session, found)
+    places = await _places(call, found)
     views = [view(build, places) for build in found]
     return call.reply(200, page(views, limit=query.limit, cursor=views[-1].id if views else None))
 
@@ -99,9 +98,7 @@ async def index(call: Call) -> web.Response:
 async def show(call: Call) -> web.Response:
     """`GET /builds/{build}`."""
     build = await _find(call)
-    async with call.database.read() as session:
-        places = await _places(call, session, [build])
-    return call.reply(200, view(build, places))
+    return call.reply(200, view(build, await _places(call, [build])))
 
 
 async def cancel(call: Call) -> web.Response:
@@ -167,14 +164,13 @@ async def _read(call: Call, build_id: str, *, after: int, limit: int) -> list[Lo
     return [LogLine(number=row.number, at=row.at, line=row.text, stream=row.stream) for row in rows]
 
 
-async def _places(
-    call: Call, session: AsyncSession, builds: Sequence[Build]
-) -> dict[str, Expectation]:
+async def _places(call: Call, builds: Sequence[Build]) -> dict[str, Expectation]:
     """Where those of the builds stand that wait in the queue."""
     if all(build.state is not BuildState.QUEUED for build in builds):
         return {}
     limit = call.settings.consumers.builds_per_organisation
-    return await queue_forecast(session, clock.now(), per_organisation=limit)
+    async with call.database.read() as session:
+        return await queue_forecast(session, clock.now(), per_organisation=limit)
 
 
 def view(build: Build, places: Mapping[str, Expectation] = MappingProxyType({})) -> BuildView:

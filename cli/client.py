@@ -49,6 +49,10 @@ class Client:
     async def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         return await self._call("GET", path, query=query)
 
+    async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        said = {name: value for name, value in body.items() if value is not None}
+        return await self._call("PATCH", path, body=said)
+
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         said = {name: value for name, value in body.items() if value is not None}
         return await self._call("POST", path, body=said)

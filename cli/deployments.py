@@ -1,4 +1,4 @@
-"""`zeitwork deploy`, `zeitwork deployments …`: deploy a commit, list, show."""
+"""`zeitwork deploy`, `zeitwork deployments …`: deploy a commit, list, show, cancel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cli.options import Options
 from zeitwork import clock, subprocesses
 from zeitwork.errors import InvalidInput, ProgramFailed, TimedOut
 
-app = App(name="deployments", help="Deployments: list, show.")
+app = App(name="deployments", help="Deployments: list, show, cancel.")
 _POLL_SECONDS = 0.25
 _GIT_SECONDS = 30.0
 _LOG_TAIL = 20
@@ -93,6 +93,24 @@ async def show(
 ) -> int:
     """Show a deployment with its builds and instances."""
     async with connect(options) as client:
+        found = await client.get(f"/deployments/{deployment}")
+    if options.json:
+        output.emit_json(found)
+    else:
+        _print(found)
+    return Exit.OK
+
+
+@app.command
+async def cancel(
+    deployment: Annotated[str, Parameter(help="The deployment's id.")],
+    /,
+    *,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> int:
+    """Cancel a deployment that does not serve yet; what serves goes on serving."""
+    async with connect(options) as client:
+        await client.post(f"/deployments/{deployment}/cancel", {})
         found = await client.get(f"/deployments/{deployment}")
     if options.json:
         output.emit_json(found)

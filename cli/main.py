@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from cli import database, deployments, events, exits, nats_context, output, projects, serve
+from cli import builds, database, deployments, events, exits, nats_context, output, projects, serve
 from cli.client import ApiProblem
 from cli.deployments import deploy
 from cli.detect import detect
@@ -31,6 +31,7 @@ app.command(serve.app)
 app.command(database.app)
 app.command(projects.app)
 app.command(deployments.app)
+app.command(builds.app)
 app.command(events.app)
 app.command(nats_context.app)
 app.command(deploy)

@@ -102,6 +102,14 @@ def age(moment: str | None) -> str:
     return f"{max(0, int(seconds))}s ago"
 
 
+def until(moment: str) -> str:
+    """How long from now, for people."""
+    seconds = (datetime.fromisoformat(moment) - clock.now()).total_seconds()
+    if seconds < 1:
+        return "now"
+    return f"in {round(seconds)}s" if seconds < 90 else f"in {round(seconds / 60)}m"  # noqa: PLR2004
+
+
 @contextmanager
 def progress(text: str) -> Iterator[Any]:
     """A spinner on stderr while something takes time; a plain line where there is no terminal."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 from cyclopts import App, Parameter
 
@@ -10,9 +10,10 @@ from cli import output
 from cli.client import ApiProblem, Client, connect
 from cli.options import Options
 
-app = App(name="projects", help="Projects: create, list, show.")
+app = App(name="projects", help="Projects: create, list, show, change.")
 _DEFAULT_ORGANISATION = "default"
 _CONFLICT = 409
+NewerCommit: TypeAlias = Literal["cancel", "queue", "all"]
 
 
 @app.command
@@ -25,6 +26,9 @@ async def create(
     branch: Annotated[str, Parameter(help="Branch that deploys to production.")] = "main",
     root: Annotated[str, Parameter(help="Directory of the application in the repository.")] = "",
     health_path: Annotated[str, Parameter(help="Path that answers once it is ready.")] = "/",
+    newer_commit: Annotated[
+        NewerCommit, Parameter(help="What a newer commit does to builds of older ones.")
+    ] = "cancel",
     organisation: Annotated[str, Parameter(help="Made when it does not exist.")] = (
         _DEFAULT_ORGANISATION
     ),
@@ -43,6 +47,7 @@ async def create(
                 "default_branch": branch,
                 "root_directory": root,
                 "health_path": health_path,
+                "newer_commit": newer_commit,
             },
         )
     _print(project, options)
@@ -87,6 +92,23 @@ async def show(
     return 0
 
 
+@app.command(name="set")
+async def set_(
+    project: Annotated[str, Parameter(help="Slug or id.")],
+    /,
+    *,
+    newer_commit: Annotated[
+        NewerCommit | None, Parameter(help="What a newer commit does to builds of older ones.")
+    ] = None,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> int:
+    """Change a project."""
+    async with connect(options) as client:
+        found = await client.patch(f"/projects/{project}", {"newer_commit": newer_commit})
+    _print(found, options)
+    return 0
+
+
 async def ensure_organisation(client: Client, slug: str) -> None:
     """Create the organisation unless it exists."""
     try:
@@ -106,6 +128,7 @@ def _print(project: dict[str, Any], options: Options) -> None:
             "Id": project["id"],
             "Source": project["github_repo"] or project["clone_url"],
             "Root": project["root_directory"] or None,
+            "Newer commit": project["newer_commit"],
             **{
                 f"{each['name']} ({each['branch']})": each["url"]
                 for each in project["environments"]

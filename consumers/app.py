@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from uuid import UUID
 
+from consumers.builds.announcer import Announcer, register
+from consumers.builds.cancellations import CancellationListener
+from consumers.builds.claims import Place
 from consumers.builds.handler import Builder
+from consumers.builds.log_packer import LogPacker
 from consumers.builds.pipeline import Pipeline
 from consumers.builds.reconciler import BuildReconciler
 from consumers.dead_letters.gauge import DeadLetterGauge
@@ -37,7 +42,8 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     work = UnitOfWork(database, wake=wake.through(bus))
     cache = RedisCache(settings.cache_url)
     pipeline = _pipeline(settings)
-    builder = Builder(work=work, bus=bus, pipeline=pipeline)
+    place = _place(settings)
+    builder = Builder(work=work, bus=bus, pipeline=pipeline, place=place)
     wiring = Wiring(
         work=work,
         bus=bus,
@@ -53,11 +59,13 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
         ConsumerRuntime(
             settings.nats_url, bindings(wiring, groups), replicas=settings.nats_replicas
         ),
-        *_watchers(bus, work, groups),
+        *_watchers(bus, work, groups, place),
     ]
     if "builds" in groups:
         # What a killed process left is on this machine's disk: every process looks for itself.
         services.append(Loop("build-sweep", pipeline.sweep, interval=3600, timeout=600))
+        services.append(CancellationListener(bus, builder.doubt))
+        services.append(Loop("builder", partial(register, work, place), interval=10))
     supervisor = Supervisor(services)
     ops = OpsServer(
         host=settings.consumers.ops_host,
@@ -68,13 +76,17 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     return await supervisor.run()
 
 
-def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str]) -> list[Service]:
+def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str], place: Place) -> list[Service]:
     """Heartbeats and reconcilers; each round runs in one process at a time, by lease."""
     holder: UUID = ids.new_uuid()
     watchers: list[Service] = []
     if "builds" in groups:
-        builds = BuildReconciler(bus, work)
-        watchers.append(LeasedLoop("builds", builds.round, work=work, holder=holder, interval=10))
+        for name, round_, interval in (
+            ("builds", BuildReconciler(bus, work, place).round, 10),
+            ("build-announcements", Announcer(work, place).round, 5),
+            ("build-logs", LogPacker(work).round, 30),
+        ):
+            watchers.append(LeasedLoop(name, round_, work=work, holder=holder, interval=interval))
     if "instances" in groups:
         nodes = NodeReconciler(bus, work)
         watchers.append(HeartbeatListener(bus, work))
@@ -109,6 +121,11 @@ def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str]) -> list[Ser
     return watchers
 
 
+def _place(settings: Settings) -> Place:
+    consumers = settings.consumers
+    return Place(consumers.builder_name, consumers.build_slots, consumers.builds_per_organisation)
+
+
 def _pipeline(settings: Settings) -> Pipeline:
     data = settings.data_dir
     return Pipeline(
@@ -118,4 +135,6 @@ def _pipeline(settings: Settings) -> Pipeline:
         sandbox=settings.node.sandbox,
         timeout_seconds=settings.consumers.build_timeout_seconds,
         memory_mib=settings.consumers.build_memory_mib,
+        cpus=settings.consumers.build_cpus,
+        processes=settings.consumers.build_processes,
     )

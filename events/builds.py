@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from enum import IntEnum, StrEnum
+
 from events.event import Event
 
 
+class Priority(IntEnum):
+    """Which builds come first: the lower number."""
+
+    PRODUCTION = 0
+    PREVIEW = 10
+
+
+class Stream(StrEnum):
+    """Who says a line of a build's log: a program of the build, or the platform."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+    PLATFORM = "platform"
+
+
 class BuildRequested(Event, type="build.requested"):
-    """Work: turn a commit into an artifact. The row holds the details."""
+    """Work: look at the queue of builds. The rows say which comes next; here one was added."""
 
     build_id: str
     deployment_id: str

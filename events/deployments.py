@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from events.event import Event
+
+
+class NewerCommit(StrEnum):
+    """What a newer commit of an environment does to the builds of older ones."""
+
+    CANCEL = "cancel"  # they end, queued or running
+    QUEUE = "queue"  # it waits until they have ended
+    ALL = "all"  # they all run
 
 
 class DeploymentFact(Event):

@@ -46,13 +46,19 @@ class MemoryBus:
     async def publish(self, messages: Sequence[Message]) -> None:
         rows = [addressed(message) for message in messages]
         for stream, run in itertools.groupby(rows, key=lambda row: row[0]):
-            self._logs[stream.name].append([message for _, message in run])
+            stored = [message for _, message in run]
+            self._logs[stream.name].append(stored)
+            for message in stored:
+                self._say(message)
 
     async def signal(self, subject: str, data: bytes = b"") -> None:
-        message = Message(subject, data)
+        self._say(Message(subject, data))
+
+    def _say(self, message: Message) -> None:
+        """Tell whoever listens; a stream and its listeners hear the same message."""
         groups: dict[str, list[_Listener]] = {}
         for listener in self._listeners:
-            if matches(listener.subject, subject):
+            if matches(listener.subject, message.subject):
                 if listener.queue is None:
                     listener.offer(message)
                 else:

@@ -260,6 +260,7 @@ BUILDS_PRODUCTION: Final = Durable(
     ack_wait=60.0,
     attempts=3,
     delays=(10.0, 60.0),
+    deferrals=3600,  # a request waits for a slot by being put off, for as long as a queue may take
     max_ack_pending=64,
     deadline=1200.0,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import platform
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -47,9 +48,20 @@ class ConsumersSettings(Section):
 
     ops_host: str = "127.0.0.1"
     ops_port: int = 9081
-    build_slots: int = Field(2, ge=1, description="builds at once in this process")
+    builder_name: str = Field(
+        default_factory=platform.node,
+        min_length=1,
+        max_length=253,
+        description="processes of one name, by default of one machine, share its builder slots",
+    )
+    build_slots: int = Field(2, ge=1, description="builds at once on this machine")
+    builds_per_organisation: int = Field(
+        8, ge=1, description="builds of one organisation at once, on all machines together"
+    )
     build_timeout_seconds: float = 900.0
     build_memory_mib: int = 2048
+    build_cpus: float = Field(2.0, gt=0, description="cores for one build")
+    build_processes: int = Field(1024, ge=16, description="processes and threads of one build")
 
 
 class ProxySettings(Section):

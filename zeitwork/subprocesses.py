@@ -11,12 +11,14 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zeitwork import clock
 from zeitwork.errors import HostUnsupported, ProgramFailed, TimedOut
+from zeitwork.service import cancel, spawn
 
 OnLine = Callable[[str], Awaitable[None] | None]
 _MAX_LINE_BYTES = 16 * 1024
@@ -40,14 +42,20 @@ async def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     on_line: OnLine | None = None,
+    on_error_line: OnLine | None = None,
     max_output: int = 1024 * 1024,
     pass_fds: Sequence[int] = (),
+    also_end: Callable[[], Awaitable[None]] | None = None,
 ) -> Completed:
-    """Run to the end; stdout and stderr are one stream.
+    """Run to the end; stdout and stderr are one stream, unless `on_error_line` is given.
 
     Args:
         timeout: seconds; then the whole tree is killed.
-        on_line: called with each line without its end; lines are cut at 16 KiB.
+        on_line: called with each line without its end; lines are cut at 16 KiB. What it answers
+            is awaited before more is read, so that the program has to wait too.
+        on_error_line: the same for stderr; the order of lines of both is then only roughly known.
+        also_end: called when the program has ended or is to be; ends what has left the group, and
+            might hold the output open for ever.
         max_output: bytes kept in `Completed.output`; lines still reach `on_line` afterwards.
 
     Raises:
@@ -55,16 +63,28 @@ async def run(
         TimedOut: it took longer.
     """
     started = clock.monotonic()
-    process = await start(argv, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, pass_fds=pass_fds)
+    process = await start(
+        argv,
+        cwd=cwd,
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE if on_error_line is not None else None,
+        pass_fds=pass_fds,
+    )
     kept: list[str] = []
     try:
         async with asyncio.timeout(timeout):
-            await _read(process, kept, on_line, max_output)
+            reading = _read_both(process, kept, (on_line, on_error_line), max_output)
+            await (reading if also_end is None else _released(process, reading, also_end))
             returncode = await process.wait()
     except TimeoutError as error:
         raise TimedOut(f"{Path(argv[0]).name} did not end within {timeout:g} s") from error
     finally:
-        await kill_tree(process)
+        try:
+            if also_end is not None:
+                await also_end()
+        finally:
+            await kill_tree(process)
     return Completed(returncode, "\n".join(kept), clock.monotonic() - started)
 
 
@@ -93,9 +113,10 @@ async def start(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stdout: int | None = None,
+    stderr: int | None = None,
     pass_fds: Sequence[int] = (),
 ) -> asyncio.subprocess.Process:
-    """Start a program in a session of its own; stderr joins stdout, stdin is empty.
+    """Start a program in a session of its own; stderr joins stdout by default, stdin is empty.
 
     Raises:
         HostUnsupported: the program does not exist or cannot be executed.
@@ -107,7 +128,7 @@ async def start(
             env=env,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=stdout,
-            stderr=asyncio.subprocess.STDOUT if stdout is not None else None,
+            stderr=stderr or (asyncio.subprocess.STDOUT if stdout is not None else None),
             start_new_session=True,
             pass_fds=tuple(pass_fds),
             limit=_MAX_LINE_BYTES,
@@ -194,12 +215,47 @@ async def ended(pid: int) -> None:
         os.close(descriptor)
 
 
-async def _read(
-    process: asyncio.subprocess.Process, kept: list[str], on_line: OnLine | None, max_output: int
+async def _released(
+    process: asyncio.subprocess.Process,
+    reading: Coroutine[Any, Any, None],
+    also_end: Callable[[], Awaitable[None]],
 ) -> None:
-    assert process.stdout is not None  # noqa: S101 - we asked for the pipe
+    """Read to the end of the output, which must not wait for what the program left behind."""
+    reader = spawn(reading, "read-outputs")
+    leaving = spawn(ended(process.pid), "program-end")
+    try:
+        await asyncio.wait({reader, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not reader.done():
+            leaving.result()
+            await also_end()
+        await reader
+    finally:
+        await cancel(reader, leaving)
+
+
+async def _read_both(
+    process: asyncio.subprocess.Process,
+    kept: list[str],
+    on_lines: tuple[OnLine | None, OnLine | None],
+    max_output: int,
+) -> None:
+    streams = (process.stdout, process.stderr)
+    readers = [
+        spawn(_read(stream, kept, on_line, max_output), "read-output")
+        for stream, on_line in zip(streams, on_lines, strict=True)
+        if stream is not None
+    ]
+    try:
+        await asyncio.gather(*readers)
+    finally:
+        await cancel(*readers)
+
+
+async def _read(
+    stream: asyncio.StreamReader, kept: list[str], on_line: OnLine | None, max_output: int
+) -> None:
     size = 0
-    async for line in _lines(process.stdout):
+    async for line in _lines(stream):
         if size < max_output:
             kept.append(line)
             size += len(line) + 1

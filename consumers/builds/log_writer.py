@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, TypeAlias
 
 from typing_extensions import override
 
 from db.models import Build
-from db.queries.builds import build_lock, build_logs_append
+from db.queries.build_logs import Line, build_logs_append
+from db.queries.builds import build_lock
 from db.session import UnitOfWork
 from events import subjects
+from events.builds import Stream
 from events.bus import Bus, Message
 from zeitwork import clock, logs
 from zeitwork.errors import ZeitworkError
@@ -20,11 +23,15 @@ from zeitwork.service import Worker
 
 _log = logs.get(__name__)
 _BATCH_SECONDS = 0.1
-_BATCH_LINES = 500
-_MOST_LINES = 20_000  # a build that prints more is cut; its end still tells why it failed
+_BATCH_LINES = 1_000
+_MOST_WAITING = 5_000  # lines in memory, from where on the build's programs have to wait
+_MOST_LINES = 210_000  # the transcript cuts what programs print; this bounds our own lines too
 _MOST_CHARACTERS = 8_000  # of one line
 _PAUSE_SECONDS = 1.0
 _LAST_SECONDS = 10.0  # to store the rest when the build has ended
+
+Mask: TypeAlias = Callable[[str], str]
+"""Takes each piece of the log once and in order, lines between line feeds; gives back as many."""
 
 
 class LogWriter(Worker):
@@ -36,7 +43,15 @@ class LogWriter(Worker):
     name = "build-log"
 
     def __init__(
-        self, build: Build, *, token: str, work: UnitOfWork, bus: Bus, last_line: int
+        self,
+        build: Build,
+        *,
+        token: str,
+        work: UnitOfWork,
+        bus: Bus,
+        last_line: int,
+        mask: Mask = str,
+        most_lines: int = _MOST_LINES,
     ) -> None:
         super().__init__()
         self._build = build
@@ -44,20 +59,29 @@ class LogWriter(Worker):
         self._work = work
         self._bus = bus
         self._number = last_line
-        self._pending: list[tuple[int, datetime, str]] = []
+        self._mask = mask
+        self._most_lines = most_lines
+        self._waiting: list[Line] = []
+        self._masked: list[Line] = []
         self._written = asyncio.Event()
+        self._room = _Room()
         self._cut = False
 
-    def write(self, line: str) -> None:
-        if self._number < _MOST_LINES:
-            self._add(line)
+    def write(self, text: str, stream: Stream = Stream.PLATFORM) -> Awaitable[None] | None:
+        """Take a line; what comes back, if anything, is to be awaited before more is printed."""
+        if self._number < self._most_lines:
+            self._add(text, stream)
         elif not self._cut:
             self._cut = True
-            self._add(f"The output is longer than {_MOST_LINES} lines; the rest is not kept.")
+            self._add(
+                f"The output is longer than {self._most_lines} lines; the rest is not kept.",
+                Stream.PLATFORM,
+            )
+        return self._room if len(self._waiting) >= _MOST_WAITING else None
 
-    def conclude(self, line: str) -> None:
+    def conclude(self, text: str) -> None:
         """Write a last line of ours, however long the output was."""
-        self._add(line)
+        self._add(text, Stream.PLATFORM)
 
     @override
     async def run(self) -> None:
@@ -77,28 +101,46 @@ class LogWriter(Worker):
         try:
             await patient(_LAST_SECONDS)(self._flush)
         except ZeitworkError as error:
-            lost = len(self._pending)
+            lost = len(self._masked) + len(self._waiting)
             _log.error("build log cut", build_id=self._build.id, lines=lost, code=error.code)
 
-    def _add(self, line: str) -> None:
-        self._number += 1
-        self._pending.append((self._number, clock.now(), line[:_MOST_CHARACTERS]))
+    def _add(self, text: str, stream: Stream) -> None:
+        for each in text.split("\n"):
+            self._number += 1
+            self._waiting.append(Line(self._number, clock.now(), each, stream))
+        if len(self._waiting) >= _MOST_WAITING:
+            self._room.close()
         self._written.set()
 
     async def _flush(self) -> None:
         self._written.clear()
-        if not self._pending:
+        if not self._masked and not self._waiting:
             return
-        while self._pending:
-            batch = self._pending[:_BATCH_LINES]
+        while self._next():
             async with self._work.transaction() as tx:
                 build = await build_lock(tx.session, self._build.id)
-                if build is None or build.lease_token != self._token:
-                    self._pending.clear()
-                    return
-                await build_logs_append(tx.session, self._build, batch)
-            del self._pending[: len(batch)]
-        await self._tell()
+                if build is None or build.lease_token != self._token or build.log_packed:
+                    self._masked.clear()
+                    self._waiting.clear()
+                    break
+                await build_logs_append(tx.session, self._build, self._masked)
+            self._masked.clear()
+        else:
+            await self._tell()
+        self._room.open()
+
+    def _next(self) -> bool:
+        """Mask the next batch, once: masking may know what came before. False at the end."""
+        if not self._masked and self._waiting:
+            batch, self._waiting = self._waiting[:_BATCH_LINES], self._waiting[_BATCH_LINES:]
+            texts = self._mask("\n".join(line.text for line in batch)).split("\n")
+            self._masked = [
+                Line(line.number, line.at, text[:_MOST_CHARACTERS], line.stream)
+                for line, text in zip(batch, texts, strict=True)
+            ]
+        if len(self._waiting) < _MOST_WAITING:
+            self._room.open()
+        return bool(self._masked)
 
     async def _tell(self) -> None:
         """Ring for whoever follows; they read the table, and look there without us as well."""
@@ -107,3 +149,23 @@ class LogWriter(Worker):
             await self._bus.publish([Message(subjects.log("build", self._build.id), said)])
         except ZeitworkError as error:
             _log.debug("followers not told", build_id=self._build.id, code=error.code)
+
+
+class _Room:
+    """May be awaited, and need not be: over when there is room for more lines."""
+
+    def __init__(self) -> None:
+        self._free = asyncio.Event()
+        self._free.set()
+
+    def close(self) -> None:
+        self._free.clear()
+
+    def open(self) -> None:
+        self._free.set()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from self._wait().__await__()
+
+    async def _wait(self) -> None:
+        await self._free.wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,9 +29,9 @@ from consumers.builds.detect import Kind
 from consumers.builds.git import Git
 from consumers.builds.intention import Intention
 from consumers.builds.manifest import Manifest
-from consumers.builds.transcript import Transcript
+from consumers.builds.transcript import Log, Transcript
 from consumers.builds.workshop import Workshop
-from zeitwork import clock, failpoints, logs, metrics, sandbox, tracing
+from zeitwork import cgroups, clock, failpoints, logs, metrics, sandbox, tracing
 from zeitwork.blobs import Blob, BlobStore
 from zeitwork.errors import BuildTimedOut, Conflict, InvalidInput
 from zeitwork.failpoints import Failpoint
@@ -83,6 +83,8 @@ class Pipeline:
         sandbox: Literal["auto", "off"],
         timeout_seconds: float,
         memory_mib: int,
+        cpus: float = 2.0,
+        processes: int = 1024,
     ) -> None:
         self._blobs = blobs
         self._work_dir = work_dir
@@ -90,10 +92,12 @@ class Pipeline:
         self._sandbox = sandbox
         self._timeout_seconds = timeout_seconds
         self._memory_mib = memory_mib
+        self._limits = cgroups.Limits(memory_mib * 1024**2, cpus, processes)
+        self._hierarchy = cgroups.here()
         self._sandbox_works = False
         self._builders: dict[Kind, Builder] = {}
 
-    async def build(self, request: BuildRequest, log: Callable[[str], None]) -> BuildResult:
+    async def build(self, request: BuildRequest, log: Log) -> BuildResult:
         """Build; `log` gets each line. Cancelled or not, no process and no file stays behind.
 
         Raises:
@@ -107,7 +111,7 @@ class Pipeline:
         source.check_sha(request.commit_sha)
         transcript = Transcript(log)
         started = clock.monotonic()
-        async with _workspace(self._work_dir / request.build_id) as folder:
+        async with _workspace(self._work_dir / request.build_id, self._hierarchy) as folder:
             deadline = asyncio.timeout(self._timeout_seconds)
             try:
                 async with deadline:
@@ -128,7 +132,7 @@ class Pipeline:
         For the start of a process and every few hours; builds that run are not touched.
         """
         for folder in await asyncio.to_thread(directories.folders, self._work_dir):
-            await _clear(folder)
+            await _clear(folder, self._hierarchy)
         await threads.run(lambda _: caches.trim(self._cache_dir))
 
     async def _run(self, job: _Job) -> BuildResult:
@@ -172,13 +176,24 @@ class Pipeline:
         return seen.app, intended
 
     async def _carry_out(self, job: _Job, app: Path, intended: Intention) -> None:
-        plan, transcript = intended.plan, job.transcript
         home = job.folder / "home"
         home.mkdir()
+        async with self._group(job, wanted=bool(intended.plan.all_commands)) as group:
+            await self._build_in(group, job, intended, app=app, home=home)
+
+    async def _build_in(
+        self, group: cgroups.Group, job: _Job, intended: Intention, *, app: Path, home: Path
+    ) -> None:
+        plan, transcript = intended.plan, job.transcript
         with (
             caches.cache_of(self._cache_dir, job.remote.address) as cache,
             _step("build", transcript, f"Building with the {intended.builder.name} builder"),
         ):
+            if group.lacks and plan.all_commands:
+                transcript.say(
+                    f"This host does not limit {' and '.join(group.lacks)} of a whole build "
+                    f"({group.reason}); each process is limited by itself"
+                )
             workshop = Workshop(
                 app=app,
                 home=home,
@@ -189,10 +204,23 @@ class Pipeline:
                 memory_mib=self._memory_mib,
                 timeout_seconds=self._timeout_seconds,
                 transcript=transcript,
+                group=group,
             )
             await intended.builder.build(plan, workshop)
             if not plan.all_commands:
                 transcript.say("There is nothing to install or to compile")
+
+    @asynccontextmanager
+    async def _group(self, job: _Job, *, wanted: bool) -> AsyncIterator[cgroups.Group]:
+        """The control group of a build's commands; an empty one where the host has none."""
+        if not wanted:
+            yield cgroups.Group(())
+            return
+        group = cgroups.create(job.request.build_id, self._limits, within=self._hierarchy)
+        try:
+            yield group
+        finally:
+            await group.remove()
 
     async def _keep(self, job: _Job, app: Path) -> Blob:
         archive = job.folder / "artifact.tar.zst"
@@ -226,10 +254,10 @@ class Pipeline:
 
 
 @asynccontextmanager
-async def _workspace(folder: Path) -> AsyncIterator[Path]:
+async def _workspace(folder: Path, hierarchy: cgroups.Hierarchy) -> AsyncIterator[Path]:
     """An empty directory of a build, held and in the end removed."""
     if await asyncio.to_thread(folder.exists):
-        await _clear(folder)
+        await _clear(folder, hierarchy)
     with directories.owned(folder):
         try:
             yield folder
@@ -237,9 +265,10 @@ async def _workspace(folder: Path) -> AsyncIterator[Path]:
             await _discard(folder)
 
 
-async def _clear(folder: Path) -> None:
+async def _clear(folder: Path, hierarchy: cgroups.Hierarchy) -> None:
     """End and remove what a killed builder left, if it is not a build that runs."""
     with contextlib.suppress(Conflict), directories.owned(folder):
+        await cgroups.left(folder.name, within=hierarchy).remove()
         await survivors.end(folder.name)
         await _discard(folder)
 

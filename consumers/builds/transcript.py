@@ -1,16 +1,22 @@
-"""The build's log: our own lines, and the programs' output cleaned, masked and bounded."""
+"""The build's log: our own lines, and the programs' output cleaned, masked and bounded.
+
+Colours stay as the programs printed them; everything else that would steer a terminal goes.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable
+from typing import Protocol
 
+from events.builds import Stream
 from zeitwork.errors import BuildFailed
 from zeitwork.logs import masked
 
-# Whoever stores the log keeps 20 000 lines; ours must still come through after a flood.
-_SHOWN_LINES = 10_000
+# Whoever stores the log keeps some lines more; ours must still come through after a flood.
+_SHOWN_LINES = 200_000
+_SHOWN_CHARACTERS = 32 * 1024 * 1024
 _LINE_CHARACTERS = 2_000
 # A program that prints without end would occupy the event loop until the deadline.
 _MOST_CHARACTERS = 128 * 1024 * 1024
@@ -18,7 +24,14 @@ _LINE_COST = 256
 _TAIL_LINES = 200  # npm prints its usage behind what went wrong
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+
+class Log(Protocol):
+    """Takes a line; what comes back, if anything, is to be awaited before the next one."""
+
+    def __call__(self, text: str, stream: Stream, /) -> Awaitable[None] | None: ...
 
 
 class Transcript:
@@ -29,22 +42,23 @@ class Transcript:
         tail: the newest lines of the program that runs, for error messages.
     """
 
-    def __init__(self, log: Callable[[str], None]) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
         self._lines = 0
+        self._characters = 0
         self._cost = 0
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self.current = "nothing yet"
 
     def step(self, text: str) -> None:
         self.current = masked(text)
-        self._log(f"==> {masked(text)}")
+        self._log(f"==> {masked(text)}", Stream.PLATFORM)
 
     def say(self, text: str) -> None:
-        self._log(f"    {masked(text)}")
+        self._log(f"    {masked(text)}", Stream.PLATFORM)
 
-    def output(self, line: str) -> None:
-        """Take one line of a program.
+    def output(self, line: str, stream: Stream = Stream.STDOUT) -> Awaitable[None] | None:
+        """Take one line of a program; see `Log` for what comes back.
 
         Raises:
             BuildFailed: the programs of this build have printed too much.
@@ -52,19 +66,44 @@ class Transcript:
         self._cost += max(len(line), _LINE_COST)
         if self._cost > _MOST_CHARACTERS:
             raise BuildFailed("The build printed too much and was stopped. Make it quieter.")
-        shown = clean(line)
-        self.tail.append(shown)
-        if self._lines >= _SHOWN_LINES:
-            return
+        self.tail.append(plain(line))
+        if self._lines >= _SHOWN_LINES or self._characters >= _SHOWN_CHARACTERS:
+            return None
+        shown = coloured(line)
         self._lines += 1
-        self._log(f"    {shown}")
+        self._characters += len(shown)
+        room = self._log(f"    {shown}", stream)
         if self._lines == _SHOWN_LINES:
             self.say(f"More than {_SHOWN_LINES} lines of output; the rest is not shown.")
+        elif self._characters >= _SHOWN_CHARACTERS:
+            self.say(f"More than {_SHOWN_CHARACTERS >> 20} MiB of output; the rest is not shown.")
+        return room
 
 
-def clean(line: str) -> str:
+def plain(line: str) -> str:
     """One line as plain text: no escape sequences, no control characters, no passwords."""
-    # Progress bars draw over themselves; what stands last is what a terminal would show.
-    last = line.rstrip("\r").rpartition("\r")[2]
-    plain = _CONTROLS.sub("", _ESCAPES.sub("", last))
-    return masked(plain)[:_LINE_CHARACTERS]
+    return masked(_bare(_drawn(line)))[:_LINE_CHARACTERS]
+
+
+def coloured(line: str) -> str:
+    """One line with its colours, which end with it; plain where they would hide a password."""
+    drawn = _drawn(line)
+    bare = _bare(drawn)
+    if "\x1b" not in drawn or masked(bare) != bare or len(bare) > _LINE_CHARACTERS:
+        return masked(bare)[:_LINE_CHARACTERS]
+    pieces, end, kept = [], 0, False
+    for colour in _COLOUR.finditer(drawn):
+        pieces += [_bare(drawn[end : colour.start()]), colour.group()]
+        end, kept = colour.end(), True
+    text = "".join([*pieces, _bare(drawn[end:])])
+    # The next line is another program's, or ours.
+    return f"{text}\x1b[0m" if kept and not text.endswith("\x1b[0m") else text
+
+
+def _drawn(line: str) -> str:
+    """Progress bars draw over themselves; what stands last is what a terminal would show."""
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+def _bare(text: str) -> str:
+    return _CONTROLS.sub("", _ESCAPES.sub("", text))

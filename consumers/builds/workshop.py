@@ -6,13 +6,15 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from consumers.builds import caches, disk_use, host_settings, survivors, toolchains
 from consumers.builds.diagnosis import Ending, diagnose
 from consumers.builds.plan import Command
 from consumers.builds.transcript import Transcript
-from zeitwork import config, sandbox, subprocesses
+from events.builds import Stream
+from zeitwork import cgroups, config, sandbox, subprocesses
 
 _MOST_PROCESSES = 4096
 _MOST_FILE_BYTES = 4 * 1024**3
@@ -25,6 +27,7 @@ _LIMITED = (
 )
 _LIMITED_PLAIN = 'ulimit -c 0; ulimit -f {blocks}; ulimit -d {kib}; exec "$@"'
 _MOST_DISK_BYTES = 8 * 1024**3
+_NO_GROUP = cgroups.Group((), lacks=("memory",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Workshop:
         build_id: marks the processes of this build.
         sandboxed: False runs the commands with the rights of this process.
         timeout_seconds: of one command; the pipeline's deadline usually comes first.
+        group: limits all processes of the build together, as far as the host allows.
         most_disk_bytes: what the application's directory and home may hold, together with what a
             command adds to the cache.
     """
@@ -52,6 +56,7 @@ class Workshop:
     memory_mib: int
     timeout_seconds: float
     transcript: Transcript
+    group: cgroups.Group = _NO_GROUP
     most_disk_bytes: int = _MOST_DISK_BYTES
 
     async def run(self, command: Command, env: Mapping[str, str]) -> None:
@@ -59,26 +64,31 @@ class Workshop:
 
         Raises:
             BuildCommandFailed: it ended with an error; a subclass where the cause is known.
+            BuildOutOfMemory: it needed more memory than it may use.
             BuildFailed: it printed too much.
         """
         self.transcript.say(f"$ {command.text}")
         self.transcript.tail.clear()
-        try:
-            done = await disk_use.bounded(
-                self._execute(command.argv, env),
-                own=(self.app, self.home),
-                cache=self.cache,
-                most_bytes=self.most_disk_bytes,
-            )
-        finally:
-            await survivors.end(self.build_id)
+        killed = self.group.out_of_memory
+        done = await disk_use.bounded(
+            self._execute(command.argv, env),
+            own=(self.app, self.home),
+            cache=self.cache,
+            most_bytes=self.most_disk_bytes,
+        )
         if done.returncode == 0:
             return
         if command.if_it_fails is not None:
             self.transcript.say(f"Exit code {done.returncode}. {command.if_it_fails}")
             return
-        tail = tuple(self.transcript.tail)
-        raise diagnose(Ending(command.text, done.returncode, tail, self.memory_mib))
+        ending = Ending(
+            command.text,
+            done.returncode,
+            tuple(self.transcript.tail),
+            self.memory_mib,
+            out_of_memory=self.group.out_of_memory > killed,
+        )
+        raise diagnose(ending)
 
     async def _execute(
         self, argv: tuple[str, ...], env: Mapping[str, str]
@@ -91,12 +101,14 @@ class Workshop:
             return await self._execute_inside(spec, self._limited(_LIMITED, argv))
         argv = (str(tools.get(argv[0], argv[0])), *argv[1:])
         return await subprocesses.run(
-            self._limited(_LIMITED_PLAIN, argv),
+            self.group.entered(self._limited(_LIMITED_PLAIN, argv)),
             cwd=self.app,
             env=self._plain_environment(variables),
             timeout=self.timeout_seconds,
             on_line=self.transcript.output,
+            on_error_line=partial(self.transcript.output, stream=Stream.STDERR),
             max_output=0,
+            also_end=self._end_all,
         )
 
     async def _execute_inside(
@@ -107,13 +119,15 @@ class Workshop:
             os.write(options, content)
             os.lseek(options, 0, os.SEEK_SET)
             return await subprocesses.run(
-                argv,
+                self.group.entered(argv),
                 # The build can read the environment of bubblewrap, its first process, too.
                 env={},
                 timeout=self.timeout_seconds,
                 on_line=self.transcript.output,
+                on_error_line=partial(self.transcript.output, stream=Stream.STDERR),
                 max_output=0,
                 pass_fds=(options,),
+                also_end=self._end_all,
             )
 
     def _spec(
@@ -141,9 +155,18 @@ class Workshop:
             "PATH": ":".join(path),
         }
 
+    async def _end_all(self) -> None:
+        """Nothing of a command stays, though it left its session or emptied its environment."""
+        await self.group.kill()
+        await survivors.end(self.build_id)
+
     def _limited(self, script: str, argv: tuple[str, ...]) -> list[str]:
+        # The group counts what all processes use; without one each is limited by itself.
+        alone = "memory" in self.group.lacks
         filled = script.format(
-            blocks=_MOST_FILE_BYTES // 512, kib=self.memory_mib * 1024, processes=_MOST_PROCESSES
+            blocks=_MOST_FILE_BYTES // 512,
+            kib=self.memory_mib * 1024 if alone else "unlimited",
+            processes=_MOST_PROCESSES,
         )
         return ["sh", "-c", filled, "sh", *argv]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from db.models.base import Base
-from db.models.builds import Artifact, Build, BuildLog
+from db.models.builds import Artifact, Build, BuilderHost, BuildLog, BuildLogPack
 from db.models.dead_letters import DeadLetter
 from db.models.deployments import Deployment
 from db.models.github import WebhookDelivery
@@ -20,6 +20,8 @@ __all__ = [
     "Base",
     "Build",
     "BuildLog",
+    "BuildLogPack",
+    "BuilderHost",
     "DeadLetter",
     "Deployment",
     "Environment",

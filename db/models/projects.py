@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.columns import CreatedAt, Id
@@ -14,10 +23,15 @@ class Project(Versioned, TenantOwned, Base):
     """An application: where its source is, and which part of the repository it is.
 
     `github_repo` is `owner/name` in lower case, as GitHub compares names without case.
+    `newer_commit` says what a newer commit of an environment does to the builds of older ones; see
+    `events.deployments.NewerCommit`.
     """
 
     __tablename__ = "projects"
-    __table_args__ = (Index("ix_projects_github_repo", "github_repo"),)
+    __table_args__ = (
+        Index("ix_projects_github_repo", "github_repo"),
+        CheckConstraint("newer_commit IN ('cancel', 'queue', 'all')", name="newer_commit"),
+    )
 
     id: Mapped[str] = mapped_column(Id(Prefix.PROJECT), primary_key=True)
     slug: Mapped[str] = mapped_column(String(63), unique=True)
@@ -28,6 +42,7 @@ class Project(Versioned, TenantOwned, Base):
     default_branch: Mapped[str] = mapped_column(String(255), default="main")
     root_directory: Mapped[str] = mapped_column(String(1024), default="")
     health_path: Mapped[str] = mapped_column(String(1024), default="/")
+    newer_commit: Mapped[str] = mapped_column(String(16), default="cancel", server_default="cancel")
     created_at: Mapped[CreatedAt]
 
 

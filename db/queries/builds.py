@@ -1,4 +1,4 @@
-"""Builds, their leases and log lines, and artifacts."""
+"""Builds and their leases, and artifacts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import and_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Artifact, Build, BuildLog, EventLog, Outbox
+from db.models import Artifact, Build, EventLog, Outbox
 from db.session import Transaction
 from events.builds import BuildCancelled, BuildRequested
 from events.states import BuildState
@@ -45,6 +45,25 @@ async def build_lock(session: AsyncSession, build_id: str) -> Build | None:
 async def builds_of(session: AsyncSession, deployment_id: str) -> Sequence[Build]:
     """A deployment's builds, newest first."""
     query = select(Build).where(Build.deployment_id == deployment_id).order_by(Build.id.desc())
+    return (await session.execute(query)).scalars().all()
+
+
+async def builds_page(
+    session: AsyncSession,
+    *,
+    project_id: str | None,
+    unfinished: bool,
+    before: str | None,
+    limit: int,
+) -> Sequence[Build]:
+    """Newest first; `before` is the last id of the page before."""
+    query = select(Build).order_by(Build.id.desc()).limit(limit)
+    if project_id is not None:
+        query = query.where(Build.project_id == project_id)
+    if unfinished:
+        query = query.where(Build.finished_at.is_(None))
+    if before is not None:
+        query = query.where(Build.id < before)
     return (await session.execute(query)).scalars().all()
 
 
@@ -120,49 +139,6 @@ async def build_renew(session: AsyncSession, build_id: str, *, token: str, until
         .execution_options(synchronize_session=False)
     )
     return (await session.execute(statement)).scalar_one_or_none() is not None
-
-
-async def build_logs_append(
-    session: AsyncSession, build: Build, lines: Sequence[tuple[int, datetime, str]]
-) -> None:
-    """Store numbered lines; one that is already there stays (a retry of an unknown outcome)."""
-    if not lines:
-        return
-    rows = [
-        {
-            "build_id": build.id,
-            "organisation_id": build.organisation_id,
-            "line_number": number,
-            "at": at,
-            "line": line,
-        }
-        for number, at, line in lines
-    ]
-    await session.execute(insert(BuildLog).values(rows).on_conflict_do_nothing())
-
-
-async def build_logs_read(
-    session: AsyncSession, build_id: str, *, after: int, limit: int
-) -> Sequence[BuildLog]:
-    """Lines behind number `after`, in order."""
-    query = (
-        select(BuildLog)
-        .where(BuildLog.build_id == build_id, BuildLog.line_number > after)
-        .order_by(BuildLog.line_number)
-        .limit(limit)
-    )
-    return (await session.execute(query)).scalars().all()
-
-
-async def build_logs_last(session: AsyncSession, build_id: str) -> int:
-    """The highest line number so far; 0 without lines."""
-    query = (
-        select(BuildLog.line_number)
-        .where(BuildLog.build_id == build_id)
-        .order_by(BuildLog.line_number.desc())
-        .limit(1)
-    )
-    return (await session.execute(query)).scalar_one_or_none() or 0
 
 
 async def artifact_upsert(

@@ -9,10 +9,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Build, Deployment, Environment
+from db.models import Build, Deployment, Environment, Project
+from db.queries.builds import builds_cancel
+from db.queries.projects import environment_lock
 from db.session import Transaction
 from events import deployments as facts
-from events.builds import BuildRequested
+from events.builds import BuildRequested, Priority
+from events.deployments import NewerCommit
 from events.states import BuildState, DeploymentState, check
 from zeitwork import clock, context, ids, tracing
 
@@ -38,9 +41,17 @@ class Source:
 
 
 async def deployment_create(
-    tx: Transaction, environment: Environment, source: Source, *, root_directory: str
+    tx: Transaction,
+    environment: Environment,
+    source: Source,
+    *,
+    root_directory: str,
+    priority: Priority = Priority.PRODUCTION,
 ) -> tuple[Deployment, Build]:
-    """A queued deployment and its build, with the next number of the (locked) environment."""
+    """A queued deployment and its build, with the next number of the (locked) environment.
+
+    Older ones that have not been built are cancelled, unless the project wants it otherwise.
+    """
     environment.last_number += 1
     deployment = Deployment(
         id=ids.new(ids.Prefix.DEPLOYMENT),
@@ -67,6 +78,7 @@ async def deployment_create(
         clone_url=source.clone_url,
         commit_sha=source.commit_sha,
         root_directory=root_directory,
+        priority=priority,
     )
     tx.session.add(deployment)
     await tx.session.flush()
@@ -91,7 +103,38 @@ async def deployment_create(
             organisation_id=environment.organisation_id,
             project_id=environment.project_id,
         )
+    project = await tx.session.get_one(Project, environment.project_id)
+    if project.newer_commit == NewerCommit.CANCEL:
+        with context.bind(causation_id=created.id):
+            await _cancel_older(tx, deployment)
     return deployment, build
+
+
+async def deployment_cancel(tx: Transaction, deployment_id: str, *, code: str, detail: str) -> bool:
+    """End a deployment that does not serve yet, and its build; False when it is past that."""
+    deployment = await deployment_find(tx.session, deployment_id)
+    if deployment is None:
+        return False
+    await environment_lock(tx.session, deployment.environment_id)
+    locked = await deployment_lock(tx.session, deployment_id)
+    if locked is None or locked.state not in OPEN_STATES:
+        return False
+    await builds_cancel(tx, deployment_id)
+    deployment_move(tx, locked, DeploymentState.CANCELLED, code=code, detail=detail)
+    return True
+
+
+async def _cancel_older(tx: Transaction, newer: Deployment) -> None:
+    for older in await deployments_older(tx.session, newer.environment_id, newer.number):
+        if older.state in {DeploymentState.QUEUED, DeploymentState.BUILDING}:
+            await builds_cancel(tx, older.id)
+            deployment_move(
+                tx,
+                older,
+                DeploymentState.CANCELLED,
+                code="newer_commit",
+                detail=f"Deployment {newer.number}, of a newer commit, took its place.",
+            )
 
 
 def deployment_move(
@@ -102,7 +145,7 @@ def deployment_move(
     code: str | None = None,
     detail: str | None = None,
 ) -> None:
-    """Move a (locked) deployment and say so; `code` and `detail` belong to a failure.
+    """Move a (locked) deployment and say so; `code` and `detail` say why it failed or was ended.
 
     Raises:
         IllegalMove: the state machine does not know the move.

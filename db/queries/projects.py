@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import Environment, Project
 from db.session import Transaction
+from events.deployments import NewerCommit
 from events.projects import ProjectCreated
 from zeitwork import ids
 
@@ -29,6 +30,7 @@ class NewProject:
     default_branch: str
     root_directory: str
     health_path: str
+    newer_commit: NewerCommit = NewerCommit.CANCEL
 
 
 async def project_create(
@@ -46,6 +48,7 @@ async def project_create(
         default_branch=new.default_branch,
         root_directory=new.root_directory,
         health_path=new.health_path,
+        newer_commit=new.newer_commit,
     )
     environment = Environment(
         id=ids.new(ids.Prefix.ENVIRONMENT),

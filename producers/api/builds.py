@@ -1,21 +1,30 @@
-"""Builds: show one, read its log, follow its log."""
+"""Builds: list, show, cancel, read a log, follow it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from aiohttp import web
 from pydantic import BaseModel
 
 from db.models import Build
-from db.queries.builds import build_find, build_logs_read
+from db.queries.build_logs import build_logs_read
+from db.queries.build_queue import queue_forecast
+from db.queries.builds import build_find, builds_page
+from db.queries.deployments import deployment_cancel
+from db.queries.projects import project_find
 from events import subjects
-from events.states import terminal
+from events.build_order import Expectation
+from events.builds import Priority
+from events.states import BuildState, terminal
 from events.streams import LOGS
 from producers.api.call import Call
 from producers.api.pages import page
 from producers.api.sse import EventStream
-from zeitwork.errors import NotFound
+from zeitwork import clock, context
+from zeitwork.errors import Conflict, NotFound
 from zeitwork.fields import Body, PageSize
 
 _BATCH = 500
@@ -23,17 +32,32 @@ _LOOK_SECONDS = 1.0
 
 
 class BuildView(BaseModel):
-    """What a caller sees."""
+    """What a caller sees; position (the first is 1) and expected start are those of the queue."""
 
     id: str
+    project_id: str
     deployment_id: str
     state: str
+    priority: str
+    builder: str | None
+    attempts: int
     commit_sha: str
     error_code: str | None
     error_detail: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    position: int | None
+    expected_start_at: datetime | None
+
+
+class BuildQuery(Body):
+    """How `index` filters and pages (newest first)."""
+
+    project: str | None = None
+    open: bool = False
+    before: str | None = None
+    limit: PageSize = 50
 
 
 class LogLine(BaseModel):
@@ -42,6 +66,7 @@ class LogLine(BaseModel):
     number: int
     at: datetime
     line: str
+    stream: str
 
 
 class LogQuery(Body):
@@ -51,9 +76,42 @@ class LogQuery(Body):
     limit: PageSize = 500
 
 
+async def index(call: Call) -> web.Response:
+    """`GET /builds`."""
+    query = call.query(BuildQuery)
+    async with call.database.read() as session:
+        project = await project_find(session, query.project) if query.project is not None else None
+        if query.project is not None and project is None:
+            raise NotFound(f"There is no project {query.project!r}.")
+        found = await builds_page(
+            session,
+            project_id=project.id if project is not None else None,
+            unfinished=query.open,
+            before=query.before,
+            limit=query.limit,
+        )
+    places = await _places(call, found)
+    views = [view(build, places) for build in found]
+    return call.reply(200, page(views, limit=query.limit, cursor=views[-1].id if views else None))
+
+
 async def show(call: Call) -> web.Response:
     """`GET /builds/{build}`."""
-    return call.reply(200, view(await _find(call)))
+    build = await _find(call)
+    return call.reply(200, view(build, await _places(call, [build])))
+
+
+async def cancel(call: Call) -> web.Response:
+    """`POST /builds/{build}/cancel`: end it, queued or running, and with it its deployment."""
+    build = await _find(call)
+    detail = f"{context.current().actor} cancelled the build."
+    if not terminal(build.state):
+        async with call.work.transaction() as tx:
+            await deployment_cancel(tx, build.deployment_id, code="cancelled", detail=detail)
+        build = await _find(call)
+    if build.state is not BuildState.CANCELLED:
+        raise Conflict(f"The build has ended: it has {build.state}.")
+    return call.reply(200, view(build))
 
 
 async def log(call: Call) -> web.Response:
@@ -103,18 +161,35 @@ async def _find(call: Call) -> Build:
 async def _read(call: Call, build_id: str, *, after: int, limit: int) -> list[LogLine]:
     async with call.database.read() as session:
         rows = await build_logs_read(session, build_id, after=after, limit=limit)
-    return [LogLine(number=row.line_number, at=row.at, line=row.line) for row in rows]
+    return [LogLine(number=row.number, at=row.at, line=row.text, stream=row.stream) for row in rows]
 
 
-def view(build: Build) -> BuildView:
+async def _places(call: Call, builds: Sequence[Build]) -> dict[str, Expectation]:
+    """Where those of the builds stand that wait in the queue."""
+    if all(build.state is not BuildState.QUEUED for build in builds):
+        return {}
+    limit = call.settings.consumers.builds_per_organisation
+    async with call.database.read() as session:
+        return await queue_forecast(session, clock.now(), per_organisation=limit)
+
+
+def view(build: Build, places: Mapping[str, Expectation] = MappingProxyType({})) -> BuildView:
+    place = places.get(build.id)
+    begins_in = place.begins_in if place is not None else None
     return BuildView(
         id=build.id,
+        project_id=build.project_id,
         deployment_id=build.deployment_id,
         state=str(build.state),
+        priority="production" if build.priority <= Priority.PRODUCTION else "preview",
+        builder=build.builder,
+        attempts=build.attempts,
         commit_sha=build.commit_sha,
         error_code=build.error_code,
         error_detail=build.error_detail,
         created_at=build.created_at,
         started_at=build.started_at,
         finished_at=build.finished_at,
+        position=place.position if place is not None else None,
+        expected_start_at=clock.now() + begins_in if begins_in is not None else None,
     )

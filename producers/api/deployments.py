@@ -1,4 +1,4 @@
-"""Deployments: deploy a commit, list, show."""
+"""Deployments: deploy a commit, list, show, cancel."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from db.models import Build, Deployment, Environment, Instance
 from db.queries.builds import builds_of
 from db.queries.deployments import (
     Source,
+    deployment_cancel,
     deployment_create,
     deployment_find,
     deployments_page,
 )
 from db.queries.instances import instance_find_by_deployment
 from db.queries.projects import PRODUCTION, environment_lock, environments_of, project_find
+from events.states import DeploymentState
 from producers.api.builds import BuildView
 from producers.api.builds import view as build_view
 from producers.api.call import Call
@@ -27,7 +29,7 @@ from producers.api.pages import page
 from producers.api.projects import url_of
 from zeitwork import context
 from zeitwork.config import Settings
-from zeitwork.errors import InvalidInput, NotFound
+from zeitwork.errors import Conflict, InvalidInput, NotFound
 from zeitwork.fields import Body, CommitSha, GitUrl, Name, PageSize, Slug
 
 
@@ -137,6 +139,22 @@ async def show(call: Call) -> web.Response:
         builds = await builds_of(session, deployment.id)
         instances = await instance_find_by_deployment(session, deployment.id)
     return call.reply(200, detail(deployment, environment, builds, instances, call.settings))
+
+
+async def cancel(call: Call) -> web.Response:
+    """`POST /deployments/{deployment}/cancel`: end one that does not serve yet."""
+    wanted = call.path("deployment")
+    detail = f"{context.current().actor} cancelled the deployment."
+    async with call.work.transaction() as tx:
+        done = await deployment_cancel(tx, wanted, code="cancelled", detail=detail)
+    async with call.database.read() as session:
+        deployment = await deployment_find(session, wanted)
+        if deployment is None:
+            raise NotFound(f"There is no deployment {wanted!r}.")
+        environment = await session.get_one(Environment, deployment.environment_id)
+    if not done and deployment.state is not DeploymentState.CANCELLED:
+        raise Conflict(f"The deployment is {deployment.state}: there is nothing to cancel.")
+    return call.reply(200, view(deployment, environment, call.settings))
 
 
 def view(deployment: Deployment, environment: Environment, settings: Settings) -> DeploymentView:

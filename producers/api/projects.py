@@ -1,9 +1,10 @@
-"""Projects: create, list, show."""
+"""Projects: create, list, show, change."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from db.queries.projects import (
     project_find,
     projects_page,
 )
+from events.deployments import NewerCommit
 from producers.api.call import Call
 from producers.api.pages import page
 from producers.clone_urls import without_credentials
@@ -48,12 +50,19 @@ class NewProjectBody(Body):
     default_branch: Branch = "main"
     root_directory: RelativePath = ""
     health_path: HttpPath = "/"
+    newer_commit: Literal["cancel", "queue", "all"] = "cancel"
 
     @model_validator(mode="after")
     def _has_source(self) -> NewProjectBody:
         if self.github_repo is None and self.clone_url is None:
             raise ValueError("give github_repo or clone_url")
         return self
+
+
+class ProjectChange(Body):
+    """What `change` takes; what is left out stays."""
+
+    newer_commit: Literal["cancel", "queue", "all"] | None = None
 
 
 class EnvironmentView(BaseModel):
@@ -79,6 +88,7 @@ class ProjectView(BaseModel):
     default_branch: str
     root_directory: str
     health_path: str
+    newer_commit: str
     created_at: datetime
     environments: list[EnvironmentView]
 
@@ -109,6 +119,7 @@ async def create(call: Call) -> web.Response:
             default_branch=body.default_branch,
             root_directory=body.root_directory,
             health_path=body.health_path,
+            newer_commit=NewerCommit(body.newer_commit),
         )
         project, environment = await project_create(tx, new, base_domain=call.settings.base_domain)
     return call.reply(201, view(project, [environment], call.settings))
@@ -136,6 +147,19 @@ async def show(call: Call) -> web.Response:
     return call.reply(200, view(project, environments, call.settings))
 
 
+async def change(call: Call) -> web.Response:
+    """`PATCH /projects/{project}`, by id or slug."""
+    body = await call.body(ProjectChange)
+    async with call.work.transaction() as tx:
+        project = await project_find(tx.session, call.path("project"))
+        if project is None:
+            raise NotFound(f"There is no project {call.path('project')!r}.")
+        if body.newer_commit is not None:
+            project.newer_commit = body.newer_commit
+        environments = await environments_of(tx.session, project.id)
+    return call.reply(200, view(project, environments, call.settings))
+
+
 def url_of(host: str, settings: Settings) -> str:
     """The address of a host for visitors: scheme and port of the public URL."""
     public = urlsplit(settings.public_url)
@@ -155,6 +179,7 @@ def view(project: Project, environments: Sequence[Environment], settings: Settin
         default_branch=project.default_branch,
         root_directory=project.root_directory,
         health_path=project.health_path,
+        newer_commit=project.newer_commit,
         created_at=project.created_at,
         environments=[
             EnvironmentView(

@@ -21,7 +21,7 @@ from consumers.builds.pack import Limits, pack
 from consumers.builds.plan import Command, Plan
 from consumers.builds.transcript import Transcript
 from consumers.builds.workshop import Workshop
-from tests.support.builds import alive_with, why_no_sandbox
+from tests.support.builds import Lines, alive_with, why_no_sandbox
 from tests.support.eventually import eventually
 from zeitwork import ids
 from zeitwork.errors import BuildCommandFailed, BuildFailed
@@ -35,7 +35,7 @@ class Bench:
     def __init__(self, root: Path, *, sandboxed: bool) -> None:
         self.root = root
         self.app = root / "app"
-        self.lines: list[str] = []
+        self.lines = Lines()
         for name in ("app", "home", "cache", "layers"):
             (root / name).mkdir()
         self.workshop = Workshop(
@@ -47,7 +47,7 @@ class Bench:
             sandboxed=sandboxed,
             memory_mib=1024,
             timeout_seconds=45,
-            transcript=Transcript(self.lines.append),
+            transcript=Transcript(self.lines),
         )
 
     def fill(self, files: Files) -> Listing:

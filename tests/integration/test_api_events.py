@@ -12,7 +12,7 @@ import pytest
 from typing_extensions import override
 
 from db.models import Build, Instance
-from db.queries.builds import build_logs_append
+from db.queries.build_logs import Line, build_logs_append
 from db.queries.instances import instance_create
 from db.session import UnitOfWork
 from events import subjects
@@ -204,7 +204,7 @@ async def write(
     now = clock.now()
     async with work.transaction() as tx:
         build = await tx.session.get_one(Build, version.build.id)
-        await build_logs_append(tx.session, build, [(n, now, f"line {n}") for n in numbers])
+        await build_logs_append(tx.session, build, [Line(n, now, f"line {n}") for n in numbers])
         if last:
             build.state = BuildState.SUCCEEDED
     await bus.publish([Message(subjects.log("build", version.build.id), b"news")])

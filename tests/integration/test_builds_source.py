@@ -20,7 +20,7 @@ from consumers.builds.failures import CommitGone
 from consumers.builds.git import Git
 from consumers.builds.source import Facts, Limits
 from consumers.builds.transcript import Transcript
-from tests.support.builds import GitRepository
+from tests.support.builds import GitRepository, Lines
 from zeitwork.errors import SourceUnavailable
 
 LOGIN = "Basic " + base64.b64encode(b"ann:p@ss/word").decode()
@@ -32,7 +32,7 @@ class Checkout:
     def __init__(self, root: Path) -> None:
         self.tree = root / "source"
         self.tree.mkdir(parents=True)
-        self.lines: list[str] = []
+        self.lines = Lines()
         self.settings = root / "gitconfig"
 
     async def fetch(
@@ -45,7 +45,7 @@ class Checkout:
             most_file_bytes=chosen.total_bytes,
             timeout_seconds=timeout_seconds,
         )
-        transcript = Transcript(self.lines.append)
+        transcript = Transcript(self.lines)
         remote = clone_url.parse(url)
         try:
             return await submodules.fetch(

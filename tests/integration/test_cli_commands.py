@@ -10,7 +10,7 @@ import pytest
 
 from cli.exits import Exit
 from db.models import Build, Deployment
-from db.queries.builds import build_logs_append
+from db.queries.build_logs import Line, build_logs_append
 from db.queries.instances import instance_create
 from db.session import UnitOfWork
 from events import subjects
@@ -46,7 +46,7 @@ async def version(work: UnitOfWork, site: Site) -> Version:
 async def say(work: UnitOfWork, version: Version, *lines: str) -> None:
     async with work.transaction() as tx:
         build = await tx.session.get_one(Build, version.build.id)
-        numbered = [(number, clock.now(), line) for number, line in enumerate(lines, 1)]
+        numbered = [Line(number, clock.now(), line) for number, line in enumerate(lines, 1)]
         await build_logs_append(tx.session, build, numbered)
         build.state = BuildState.FAILED
 

@@ -11,7 +11,7 @@ from db.models import Build, Deployment, Environment, Instance
 from db.queries.routes import routes_all
 from db.session import UnitOfWork
 from events.builds import BuildFailed, BuildStarted
-from events.deployments import DeploymentFailed
+from events.deployments import DeploymentFailed, NewerCommit
 from events.instances import InstanceDraining
 from events.routes import Route, RouteChanged
 from events.states import BuildState, DeploymentState, InstanceState
@@ -42,7 +42,7 @@ ACTIVE, SUPERSEDED = DeploymentState.ACTIVE, DeploymentState.SUPERSEDED
 @pytest.fixture
 async def site(work: UnitOfWork) -> Site:
     await add_node(work)
-    return await add_site(work)
+    return await add_site(work, newer_commit=NewerCommit.ALL)
 
 
 @pytest.fixture

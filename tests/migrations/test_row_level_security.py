@@ -50,6 +50,7 @@ async def two(work: UnitOfWork, migrated_url: str) -> tuple[str, str]:
             migrated_url,
             f"INSERT INTO users (id, email, name) VALUES ('{user}', '{user}@test', 'x');"
             f"INSERT INTO memberships VALUES ('{user}', '{uuid}', 'owner');"
+            f"INSERT INTO build_log_packs VALUES ('{build}', 1, '', '{uuid}');"
             f"INSERT INTO build_logs VALUES ('{build}', 1, now(), 'a line', '{uuid}');"
             "INSERT INTO dead_letters (id, stream, durable, sequence, subject, organisation_id,"
             " headers, payload, attempts, error_code, error_detail, state, version)"

@@ -11,12 +11,35 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+from typing_extensions import override
 
 from consumers.builds.pipeline import BuildRequest, BuildResult, Pipeline
+from events.builds import Stream
 from zeitwork import ids, sandbox
 from zeitwork.blobs import DiskBlobStore
 
 _IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
+
+
+class Lines(list[str]):
+    """A log to give to a transcript; keeps what it is told.
+
+    Attributes:
+        streams: who said each line.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.streams: list[Stream] = []
+
+    def __call__(self, text: str, stream: Stream) -> None:
+        self.append(text)
+        self.streams.append(stream)
+
+    @override
+    def clear(self) -> None:
+        super().clear()
+        self.streams.clear()
 
 
 class GitRepository:
@@ -59,14 +82,19 @@ class Workbench:
     """A pipeline on directories of the test's own, and what its last build said."""
 
     root: Path
-    lines: list[str] = field(default_factory=list)
+    lines: Lines = field(default_factory=Lines)
 
     @property
     def work_dir(self) -> Path:
         return self.root / "builds"
 
     def pipeline(
-        self, *, sandbox: Literal["auto", "off"] = "auto", timeout_seconds: float = 45.0
+        self,
+        *,
+        sandbox: Literal["auto", "off"] = "auto",
+        timeout_seconds: float = 45.0,
+        memory_mib: int = 1024,
+        processes: int = 1024,
     ) -> Pipeline:
         return Pipeline(
             blobs=DiskBlobStore(self.root / "blobs"),
@@ -74,7 +102,8 @@ class Workbench:
             cache_dir=self.root / "cache",
             sandbox=sandbox,
             timeout_seconds=timeout_seconds,
-            memory_mib=1024,
+            memory_mib=memory_mib,
+            processes=processes,
         )
 
     async def build(
@@ -82,7 +111,7 @@ class Workbench:
     ) -> BuildResult:
         self.lines.clear()
         request = BuildRequest(build_id or f"bld-{ids.token(9)}", url, sha, root)
-        return await pipeline.build(request, self.lines.append)
+        return await pipeline.build(request, self.lines)
 
     @property
     def log(self) -> str:

@@ -26,7 +26,8 @@ EXPECTED = {
     Exit.CONFLICT: {"Conflict", "IllegalMove"},
     Exit.DEPLOYMENT_FAILED: {
         "BuildFailed", "SourceUnavailable", "NothingDetected", "BuildCommandFailed",
-        "BuildTimedOut", "BuildOutOfMemory", "InstanceFailed", "StartCommandExited", "HealthCheckFailed",
+        "BuildOutOfMemory", "BuildTimedOut",
+        "InstanceFailed", "StartCommandExited", "HealthCheckFailed",
     },
     Exit.UNAVAILABLE: {
         "Unavailable", "BrokerUnavailable", "DatabaseUnavailable", "CacheUnavailable",

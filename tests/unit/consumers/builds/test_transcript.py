@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from consumers.builds.transcript import Transcript, clean
+from consumers.builds.transcript import Transcript, coloured, plain
+from events.builds import Stream
+from tests.support.builds import Lines
 from zeitwork.errors import BuildFailed
 from zeitwork.logs import masked
 
@@ -27,7 +29,7 @@ from zeitwork.logs import masked
 )
 def test_credentials_in_addresses_are_masked(said: str, shown: str) -> None:
     assert masked(said) == shown
-    assert clean(said) == shown
+    assert plain(said) == coloured(said) == shown
 
 
 @pytest.mark.parametrize(
@@ -44,17 +46,33 @@ def test_credentials_in_addresses_are_masked(said: str, shown: str) -> None:
     ],
 )
 def test_a_line_becomes_plain_text(printed: str, shown: str) -> None:
-    assert clean(printed) == shown
+    assert plain(printed) == shown
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        ("\x1b[1;32mok\x1b[0m", "\x1b[1;32mok\x1b[0m"),
+        ("\x1b[31mred", "\x1b[31mred\x1b[0m"),
+        ("10%\r\x1b[38:5:12m100%", "\x1b[38:5:12m100%\x1b[0m"),
+        ("\x1b[2J\x1b[1;1H\x1b]0;title\x07\x1b[32mtext", "\x1b[32mtext\x1b[0m"),
+        ("\x1b[\x00m a \x1b", "[m a "),
+        ("https://u:\x1b[0mp@h", "https://***@h"),
+    ],
+)
+def test_colours_stay_and_nothing_else_that_steers_a_terminal(printed: str, shown: str) -> None:
+    assert coloured(printed) == shown
 
 
 def test_a_long_line_is_cut_only_after_its_passwords_are_masked() -> None:
     line = "x" * 1990 + " https://ann:password@h"
-    assert clean(line).endswith(" https://*")
+    assert plain(line).endswith(" https://*")
+    assert coloured(f"\x1b[1m{line}").endswith(" https://*")
 
 
 def test_our_own_lines_are_masked_too() -> None:
-    lines: list[str] = []
-    transcript = Transcript(lines.append)
+    lines = Lines()
+    transcript = Transcript(lines)
     transcript.step("Fetching https://u:pw@h/x")
     transcript.say("from https://u:pw@h/x")
     assert lines == ["==> Fetching https://***@h/x", "    from https://***@h/x"]
@@ -62,22 +80,23 @@ def test_our_own_lines_are_masked_too() -> None:
 
 
 def test_a_flood_is_cut_and_its_last_line_still_known() -> None:
-    lines: list[str] = []
-    transcript = Transcript(lines.append)
-    for number in range(50_000):
+    lines = Lines()
+    transcript = Transcript(lines)
+    for number in range(250_000):
         transcript.output(f"line {number}")
     transcript.output("fatal: no space")
     transcript.output("\x1b[0m")
     transcript.say("ours")
-    assert len(lines) == 10_002
+    assert len(lines) == 200_002
     assert lines[-2].endswith("the rest is not shown.")
     assert lines[-1] == "    ours"
+    assert lines.streams[-3:] == [Stream.STDOUT, Stream.PLATFORM, Stream.PLATFORM]
     assert [*transcript.tail][-2:] == ["fatal: no space", ""]
 
 
 @pytest.mark.parametrize("line", ["", "x" * 16_384])
 def test_output_without_end_stops_the_build(line: str) -> None:
-    transcript = Transcript(lambda _: None)
+    transcript = Transcript(lambda _text, _stream: None)
     with pytest.raises(BuildFailed, match="printed too much"):  # noqa: PT012 - some line does it
         for _ in range(600_000):
             transcript.output(line)

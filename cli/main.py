@@ -10,7 +10,18 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from cli import database, deployments, events, exits, nats_context, output, projects, serve
+from cli import (
+    database,
+    deployments,
+    events,
+    exits,
+    nats_context,
+    output,
+    projects,
+    secret_keys,
+    serve,
+    variables,
+)
 from cli.client import ApiProblem
 from cli.deployments import deploy
 from cli.exits import Exit
@@ -31,6 +42,8 @@ app.command(database.app)
 app.command(projects.app)
 app.command(deployments.app)
 app.command(events.app)
+app.command(variables.app)
+app.command(secret_keys.app)
 app.command(nats_context.app)
 app.command(deploy)
 app.command(logs_command, name="logs")

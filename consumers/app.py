@@ -21,7 +21,7 @@ from db.engine import Database
 from db.leased import LeasedLoop
 from db.session import UnitOfWork
 from events.nats_bus import NatsBus
-from zeitwork import ids
+from zeitwork import ids, sealing
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.cache import RedisCache
 from zeitwork.config import Settings
@@ -37,7 +37,8 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     work = UnitOfWork(database, wake=wake.through(bus))
     cache = RedisCache(settings.cache_url)
     pipeline = _pipeline(settings)
-    builder = Builder(work=work, bus=bus, pipeline=pipeline)
+    keys = sealing.ring(settings.secret_keys)
+    builder = Builder(work=work, bus=bus, pipeline=pipeline, keys=keys)
     wiring = Wiring(
         work=work,
         bus=bus,

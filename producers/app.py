@@ -18,7 +18,7 @@ from producers.housekeeper import Housekeeper
 from producers.outbox_gauge import OutboxGauge
 from producers.queues import QueueMeter
 from producers.relay import Relay
-from zeitwork import ids
+from zeitwork import ids, sealing
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.config import Settings
 from zeitwork.errors import InvalidSettings
@@ -77,7 +77,7 @@ async def run(settings: Settings) -> int:
     """Run until a signal; the exit code.
 
     Raises:
-        InvalidSettings: a secret is missing.
+        InvalidSettings: a secret is missing or of the wrong form.
     """
     _require_secrets(settings)
     bus = NatsBus(settings.nats_url, name="api")
@@ -90,7 +90,8 @@ async def run(settings: Settings) -> int:
         max_age_seconds=settings.api.outbox_max_age_seconds,
     )
     blobs = DiskBlobStore(settings.data_dir / "blobs")
-    deps = Deps(settings, work, bus, blobs, queues=queues, outbox=gauge)
+    keys = sealing.ring(settings.secret_keys)
+    deps = Deps(settings, work, bus, blobs, queues=queues, outbox=gauge, keys=keys)
     housekeeping = LeasedLoop(
         "housekeeping",
         Housekeeper(work).round,

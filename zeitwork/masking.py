@@ -24,6 +24,7 @@ _PIECE = 256
 # At the end of a line so many characters that may begin a value are shown rather than the line held
 # back: a line would often wait for its successor, as most letters begin some value.
 _SHOWN_AT_LINE_END = 3
+_MOST_OF_A_LINE = 8 * 1024
 _MOST_HELD = 8 * 1024  # with the line ends in it, which a value does not count
 _WORD = re.compile(r"\S+")
 _GAP = re.compile(r"\s+")
@@ -50,6 +51,11 @@ class Masking:
 
     def __bool__(self) -> bool:
         return bool(self._by_seed)
+
+    @property
+    def longest_bytes(self) -> int:
+        """How far back the beginning of a value may lie, lines and letters of UTF-8 included."""
+        return 8 * _PIECE if self._by_seed else 0
 
     def redact(self, text: str) -> str:
         """A whole text without the values."""
@@ -160,6 +166,27 @@ class Stream:
         self._kept = self._kept[until:]
         self._told -= until
         self._covered = max(0, self._covered - until)
+
+
+class Lines:
+    """A text that comes bit by bit, as whole lines without the values."""
+
+    def __init__(self, masking: Masking) -> None:
+        self._stream = masking.stream()
+        self._begun = ""
+
+    def feed(self, chunk: str) -> list[str]:
+        """The lines that are complete now; of one that never ends, what there is."""
+        *whole, self._begun = (self._begun + self._stream.feed(chunk)).split("\n")
+        if len(self._begun) > _MOST_OF_A_LINE:
+            whole.append(self._begun)
+            self._begun = ""
+        return whole
+
+    def flush(self) -> list[str]:
+        """The rest, also a last line without its end."""
+        rest, self._begun = self._begun + self._stream.flush(), ""
+        return rest.splitlines()
 
 
 class _Compared:

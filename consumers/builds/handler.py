@@ -7,7 +7,8 @@ token is checked before each side effect, so that a builder that was taken for d
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from consumers.builds.log_writer import LogWriter
@@ -15,15 +16,19 @@ from consumers.builds.pipeline import BuildRequest, BuildResult, Pipeline
 from consumers.outcomes import Done, Drop, Later, Outcome
 from db.models import Build
 from db.queries.builds import artifact_upsert, build_lock, build_logs_last, build_renew
+from db.queries.variables import variables_pinned
 from db.session import Transaction, UnitOfWork
 from events import builds as facts
 from events.bus import Bus
 from events.envelope import Envelope
 from events.event import Event
 from events.states import BuildState, terminal
+from events.variables import VariablePhase
 from zeitwork import clock, failpoints, ids, logs
 from zeitwork.errors import Conflict, ZeitworkError
 from zeitwork.failpoints import Failpoint
+from zeitwork.masking import Masking
+from zeitwork.sealing import KeyRing
 from zeitwork.service import cancel, spawn
 
 _log = logs.get(__name__)
@@ -44,15 +49,20 @@ class Taken:
     build: Build
     token: str
     last_line: int
+    variables: Mapping[str, str] = field(repr=False)
+    masking: Masking = field(repr=False)
 
 
 class Builder:
     """Handles build requests; the runtime calls it for as many at once as there are slots."""
 
-    def __init__(self, *, work: UnitOfWork, bus: Bus, pipeline: Pipeline) -> None:
+    def __init__(
+        self, *, work: UnitOfWork, bus: Bus, pipeline: Pipeline, keys: KeyRing | None = None
+    ) -> None:
         self._work = work
         self._bus = bus
         self._pipeline = pipeline
+        self._keys = keys or KeyRing([])
 
     async def build_requested(self, envelope: Envelope) -> Outcome:
         event = envelope.data
@@ -81,9 +91,10 @@ class Builder:
             if error.retryable:
                 await self._give_back(taken, log)
                 raise
-            log.conclude(f"Build failed ({error.code}): {error.message}")
+            detail = taken.masking.redact(error.message)
+            log.conclude(f"Build failed ({error.code}): {detail}")
             await log.stop()
-            return await self._finish_failed(taken, error)
+            return await self._finish_failed(taken, error.code, detail)
         except BaseException:
             # A shutdown or a fault of ours: the next builder need not wait for the lease's end.
             await self._give_back(taken, log)
@@ -112,7 +123,11 @@ class Builder:
                     facts.BuildStarted(build_id=build.id, deployment_id=build.deployment_id),
                 )
             last_line = await build_logs_last(tx.session, build.id)
-            return Taken(build, build.lease_token, last_line)
+            variables = await variables_pinned(
+                tx.session, build.deployment_id, phase=VariablePhase.BUILD, keys=self._keys
+            )
+            masking = Masking(variables.values())
+            return Taken(build, build.lease_token, last_line, variables, masking)
 
     async def _run(self, taken: Taken, log: LogWriter) -> BuildResult:
         """Run the pipeline while the lease lasts; losing it ends the pipeline."""
@@ -122,6 +137,8 @@ class Builder:
             clone_url=build.clone_url,
             commit_sha=build.commit_sha,
             root_directory=build.root_directory,
+            variables=taken.variables,
+            masking=taken.masking,
         )
         running = spawn(self._pipeline.build(request, log.write), f"build-{build.id}")
         keeping = spawn(self._keep_lease(taken), f"lease-{build.id}")
@@ -179,22 +196,22 @@ class Builder:
             )
         return Done()
 
-    async def _finish_failed(self, taken: Taken, error: ZeitworkError) -> Outcome:
+    async def _finish_failed(self, taken: Taken, code: str, detail: str) -> Outcome:
         async with self._work.transaction() as tx:
             build = await self._held(tx, taken)
             if build is None:
                 return Drop("the build was cancelled or taken over")
             build.state = BuildState.FAILED
             build.finished_at = clock.now()
-            build.error_code, build.error_detail = error.code, error.message
+            build.error_code, build.error_detail = code, detail
             _emit(
                 tx,
                 build,
                 facts.BuildFailed(
                     build_id=build.id,
                     deployment_id=build.deployment_id,
-                    code=error.code,
-                    detail=error.message,
+                    code=code,
+                    detail=detail,
                 ),
             )
         return Done()

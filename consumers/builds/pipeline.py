@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -36,6 +36,7 @@ from consumers.builds.workshop import Workshop
 from zeitwork import clock, logs, metrics, sandbox, tracing
 from zeitwork.blobs import Blob, BlobStore
 from zeitwork.errors import BuildTimedOut, Conflict, InvalidInput
+from zeitwork.masking import Masking
 
 __all__ = ["BuildRequest", "BuildResult", "Manifest", "Pipeline"]
 
@@ -46,12 +47,19 @@ _FETCH_TIMEOUT_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """What to build; `root_directory` is "" or a path relative to the repository's top."""
+    """What to build; `root_directory` is "" or a path relative to the repository's top.
+
+    Attributes:
+        variables: for the environment of the build's commands.
+        masking: what must not appear in the log.
+    """
 
     build_id: str
     clone_url: str
     commit_sha: str
     root_directory: str
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    masking: Masking = field(default_factory=Masking, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ class Pipeline:
             raise InvalidInput(f"{request.build_id[:80]!r} is not a build id")
         remote = clone_url.parse(request.clone_url)
         source.check_sha(request.commit_sha)
-        transcript = Transcript(log)
+        transcript = Transcript(log, masking=request.masking)
         started = clock.monotonic()
         async with _workspace(self._work_dir / request.build_id) as folder:
             deadline = asyncio.timeout(self._timeout_seconds)
@@ -200,6 +208,7 @@ class Pipeline:
                 memory_mib=self._memory_mib,
                 timeout_seconds=self._timeout_seconds,
                 transcript=transcript,
+                variables=job.request.variables,
             )
             await intention.builder.build(plan, workshop)
             if not plan.commands:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from consumers.builds import caches, host_settings, survivors, toolchains
@@ -37,6 +37,7 @@ class Workshop:
         cache: the repository's package cache.
         build_id: marks the processes of this build.
         sandboxed: False runs the commands with the rights of this process.
+        variables: of the project, for the environment of the commands and nothing else.
         timeout_seconds: of one command; the pipeline's deadline usually comes first.
     """
 
@@ -48,6 +49,7 @@ class Workshop:
     memory_mib: int
     timeout_seconds: float
     transcript: Transcript
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     async def run(self, command: Command, env: Mapping[str, str]) -> None:
         """Run a command to its end, its lines going to the transcript; nothing of it stays.
@@ -61,6 +63,7 @@ class Workshop:
             done = await self._execute(command.argv, env)
         finally:
             await survivors.end(self.build_id)
+            self.transcript.end_output()
         if done.returncode == 0:
             return
         if command.if_it_fails is not None:
@@ -73,7 +76,7 @@ class Workshop:
     ) -> subprocesses.Completed:
         tools = {"uv": toolchains.uv()} if argv[0] == "uv" else {}
         settings = host_settings.for_builds()
-        variables = {**settings, **env, survivors.VARIABLE: self.build_id}
+        variables = {**settings, **self.variables, **env, survivors.VARIABLE: self.build_id}
         if self.sandboxed:
             spec = self._spec(tools, variables, settings)
             return await self._execute_inside(spec, self._limited(_LIMITED, argv))

@@ -50,6 +50,11 @@ async def two(work: UnitOfWork, migrated_url: str) -> tuple[str, str]:
             migrated_url,
             f"INSERT INTO users (id, email, name) VALUES ('{user}', '{user}@test', 'x');"
             f"INSERT INTO memberships VALUES ('{user}', '{uuid}', 'owner');"
+            f"INSERT INTO variables (id, project_id, scope, phase, name, key_id, sealed, size,"
+            f" created_by, organisation_id) SELECT '{user}', project_id, 'project', 'run', 'A',"
+            f" 'k', '', 0, 'x', '{uuid}' FROM builds WHERE id = '{build}';"
+            f"INSERT INTO deployment_variables SELECT deployment_id, '{user}', '{uuid}'"
+            f" FROM builds WHERE id = '{build}';"
             f"INSERT INTO build_logs VALUES ('{build}', 1, now(), 'a line', '{uuid}');"
             "INSERT INTO dead_letters (id, stream, durable, sequence, subject, organisation_id,"
             " headers, payload, attempts, error_code, error_detail, state, version)"

@@ -7,6 +7,7 @@ import pytest
 from consumers.builds.transcript import Transcript, clean
 from zeitwork.errors import BuildFailed
 from zeitwork.logs import masked
+from zeitwork.masking import Masking
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,34 @@ def test_output_without_end_stops_the_build(line: str) -> None:
     with pytest.raises(BuildFailed, match="printed too much"):  # noqa: PT012 - some line does it
         for _ in range(600_000):
             transcript.output(line)
+
+
+def test_values_are_masked_over_lines_in_errors_and_before_a_line_is_cut() -> None:
+    lines: list[str] = []
+    secret = "correct-horse-battery-staple"
+    transcript = Transcript(lines.append, masking=Masking([secret]))
+    transcript.output("key correct-horse-")
+    transcript.output("battery-staple and more")
+    transcript.say(f"$ login {secret}")
+    transcript.output("x" * 1990 + secret)
+    transcript.output(f"last {secret[:20]}")
+    transcript.output(secret[20:])
+    transcript.end_output()
+    assert lines == [
+        "    key ***",
+        "    *** and more",
+        "    $ login ***",
+        "    " + "x" * 1990 + "***",
+        "    last ***",
+        "    ***",
+    ]
+    assert transcript.last == "***"
+
+
+def test_lines_keep_their_order_when_one_was_held_back() -> None:
+    lines: list[str] = []
+    transcript = Transcript(lines.append, masking=Masking(["correct-horse"]))
+    transcript.output("it is correct")
+    transcript.step("Next")
+    transcript.output("and")
+    assert lines == ["    it is correct", "==> Next", "    and"]

@@ -9,10 +9,12 @@ from cyclopts import App
 from cli import output, secrets_file
 from cli.client import connect
 from cli.exits import Exit
-from cli.options import Options
+from cli.options import Json, Options
 from zeitwork import sealing
 
-app = App(name="secrets", help="The keys that seal secrets in the database: keys, add-key, rotate.")
+app = App(
+    name="secrets", help="The keys that seal secrets in the database: keys, create, add, rotate."
+)
 
 
 @app.command
@@ -24,15 +26,19 @@ async def keys(*, options: Options = Options()) -> int:  # noqa: B008 - frozen
     return Exit.OK
 
 
-@app.command(name="new-key")
-def new_key() -> int:
-    """Print a new key, to put in front of ZEITWORK_SECRET_KEYS in every process."""
-    output.line(sealing.new_key().text)
+@app.command
+def create(*, json: Json = False) -> int:
+    """Print a new key for ZEITWORK_SECRET_KEYS."""
+    key = sealing.new_key()
+    if json:
+        output.emit_json({"id": key.id, "key": key.text})
+    else:
+        output.line(key.text)
     return Exit.OK
 
 
-@app.command(name="add-key")
-def add_key(*, options: Options = Options()) -> int:  # noqa: B008 - frozen
+@app.command
+def add(*, options: Options = Options()) -> int:  # noqa: B008 - frozen
     """Put a new key in front of those of `zeitwork up`; it counts from its next start."""
     added = secrets_file.add_key(options.data_dir / "secrets.json")
     if options.json:
@@ -44,10 +50,7 @@ def add_key(*, options: Options = Options()) -> int:  # noqa: B008 - frozen
 
 @app.command
 async def rotate(*, options: Options = Options()) -> int:  # noqa: B008 - frozen
-    """Seal every value with the first key; says which keys may be dropped then.
-
-    It may be stopped and started again at any moment.
-    """
+    """Seal every value with the first key, and say which keys may be dropped then."""
     resealed = 0
     async with connect(options) as client:
         with output.progress("Sealing …") as status:

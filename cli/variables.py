@@ -71,10 +71,7 @@ async def set_(
     redeploy: _Redeploy = False,
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> int:
-    """Set variables: for the whole project, one environment (--environment) or --preview.
-
-    NAME=VALUE stands in the shell's history and the process list; for a secret give NAME alone.
-    """
+    """Set variables of a project; for a secret give NAME alone, as others can see NAME=VALUE."""
     values = _values(variables, file)
     async with connect(options) as client:
         said = {"environment": environment, "preview": preview, "phase": str(phase)}

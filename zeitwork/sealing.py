@@ -141,7 +141,7 @@ def _key(text: str, number: int) -> Key:
 def _bad_key(number: int) -> InvalidSettings:
     return InvalidSettings(
         f"Key {number} of {_SETTING} is not ID:KEY with an id of up to 16 letters and digits and "
-        f"32 bytes in base64. Make one: zeitwork secrets new-key"
+        f"32 bytes in base64. Make one: zeitwork secrets create"
     )
 
 

@@ -15,6 +15,7 @@ import psutil
 from consumers.builds.pipeline import BuildRequest, BuildResult, Pipeline
 from zeitwork import ids, sandbox
 from zeitwork.blobs import DiskBlobStore
+from zeitwork.masking import Masking
 
 _IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
 
@@ -78,10 +79,25 @@ class Workbench:
         )
 
     async def build(
-        self, pipeline: Pipeline, url: str, sha: str, *, root: str = "", build_id: str | None = None
+        self,
+        pipeline: Pipeline,
+        url: str,
+        sha: str,
+        *,
+        root: str = "",
+        build_id: str | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> BuildResult:
         self.lines.clear()
-        request = BuildRequest(build_id or f"bld-{ids.token(9)}", url, sha, root)
+        given = variables or {}
+        request = BuildRequest(
+            build_id or f"bld-{ids.token(9)}",
+            url,
+            sha,
+            root,
+            variables=given,
+            masking=Masking(given.values()),
+        )
         return await pipeline.build(request, self.lines.append)
 
     @property

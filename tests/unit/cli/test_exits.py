@@ -30,10 +30,10 @@ EXPECTED = {
     },
     Exit.UNAVAILABLE: {
         "Unavailable", "BrokerUnavailable", "DatabaseUnavailable", "CacheUnavailable",
-        "HostUnsupported", "ArtifactCorrupt", "OutboxFull",
+        "HostUnsupported", "ArtifactCorrupt", "OutboxFull", "SealKeyMissing",
     },
     Exit.TIMED_OUT: {"TimedOut"},
-    Exit.UNEXPECTED: {"ProgramFailed", "MethodNotAllowed"},
+    Exit.UNEXPECTED: {"ProgramFailed", "SealBroken", "MethodNotAllowed"},
 }  # fmt: skip
 
 

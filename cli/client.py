@@ -57,6 +57,9 @@ class Client:
         said = {name: value for name, value in body.items() if value is not None}
         return await self._call("POST", path, body=said)
 
+    async def delete(self, path: str, **query: str | int | None) -> dict[str, Any]:
+        return await self._call("DELETE", path, query=query)
+
     async def pages(self, path: str, cursor: str, **query: str | int | None) -> list[Any]:
         """All items of a paged list; `cursor` names the query parameter that continues."""
         items: list[Any] = []

@@ -10,7 +10,19 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from cli import builds, database, deployments, events, exits, nats_context, output, projects, serve
+from cli import (
+    builds,
+    database,
+    deployments,
+    events,
+    exits,
+    nats_context,
+    output,
+    projects,
+    secret_keys,
+    serve,
+    variables,
+)
 from cli.client import ApiProblem
 from cli.deployments import deploy
 from cli.detect import detect
@@ -33,6 +45,8 @@ app.command(projects.app)
 app.command(deployments.app)
 app.command(builds.app)
 app.command(events.app)
+app.command(variables.app)
+app.command(secret_keys.app)
 app.command(nats_context.app)
 app.command(deploy)
 app.command(detect)

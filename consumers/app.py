@@ -26,7 +26,7 @@ from db.engine import Database
 from db.leased import LeasedLoop
 from db.session import UnitOfWork
 from events.nats_bus import NatsBus
-from zeitwork import ids
+from zeitwork import ids, sealing
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.cache import RedisCache
 from zeitwork.config import Settings
@@ -43,7 +43,8 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     cache = RedisCache(settings.cache_url)
     pipeline = _pipeline(settings)
     place = _place(settings)
-    builder = Builder(work=work, bus=bus, pipeline=pipeline, place=place)
+    keys = sealing.ring(settings.secret_keys)
+    builder = Builder(work=work, bus=bus, pipeline=pipeline, place=place, keys=keys)
     wiring = Wiring(
         work=work,
         bus=bus,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from events.event import Event
 from events.states import InstanceState
@@ -41,6 +41,14 @@ class InstanceSpec(BaseModel):
     health_timeout_seconds: float
     correlation_id: str | None = None
     traceparent: str | None = None
+
+
+class InstanceVariables(BaseModel):
+    """Names and values of an instance's environment; travel over the API, never in an event."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    values: dict[str, str] = Field(repr=False)
 
 
 class DesiredState(BaseModel):

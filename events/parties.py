@@ -22,6 +22,7 @@ from events import (
     projects,
     routes,
     subjects,
+    variables,
 )
 from events.event import Event
 
@@ -39,6 +40,9 @@ SENDERS: Final[Mapping[str, frozenset[type[Event]]]] = {
             operations.OperationRequested,
             organisations.OrganisationCreated,
             projects.ProjectCreated,
+            variables.VariableRevealed,
+            variables.VariableSet,
+            variables.VariableUnset,
         }
     ),
     "consumers": frozenset(

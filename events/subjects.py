@@ -23,6 +23,7 @@ from events import (
     organisations,
     projects,
     routes,
+    variables,
 )
 from events.envelope import NO_PROJECT, Envelope
 from events.event import Event
@@ -66,6 +67,9 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
         projects.ProjectCreated,
         routes.RouteChanged,
         routes.RouteRemoved,
+        variables.VariableRevealed,
+        variables.VariableSet,
+        variables.VariableUnset,
     }
 )
 JOBS: Final[Mapping[type[Event], str]] = {

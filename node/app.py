@@ -46,6 +46,7 @@ async def run(settings: Settings) -> int:
         ports=Ports(*settings.node.port_range, memory=directory / "last-port"),
         checks=checks,
         reporter=reporter,
+        variables=lambda instance_id: control_plane.variables(reporter.node_id, instance_id),
         shipper=shipper,
         runs=directory / "instances",
         address=settings.node.address,

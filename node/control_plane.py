@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from events.instances import DesiredState
+from events.instances import DesiredState, InstanceVariables
 from zeitwork import outbound, tracing
 from zeitwork.config import NodeSettings
 from zeitwork.errors import ArtifactCorrupt, NotFound, Unauthenticated, Unavailable
@@ -83,6 +83,17 @@ class ControlPlane:
         """
         async with self._call("GET", f"/nodes/{node_id}/desired") as answer:
             return DesiredState.model_validate_json(await answer.read())
+
+    async def variables(self, node_id: str, instance_id: str) -> dict[str, str]:
+        """The project's variables for an instance of this node.
+
+        Raises:
+            NotFound: it is no longer to run here.
+            Unavailable, Unauthenticated: see `register`.
+        """
+        path = f"/nodes/{node_id}/instances/{instance_id}/variables"
+        async with self._call("GET", path) as answer:
+            return InstanceVariables.model_validate_json(await answer.read()).values
 
     async def download(self, digest: str, target: Path, *, most_bytes: int) -> None:
         """Write an artifact's bytes into the file `target`.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
+from typing import Any
 
 from events.instances import InstanceSpec
 from events.states import InstanceState
@@ -23,6 +24,7 @@ from node.reporter import Report, Reporter
 from node.runtimes.base import Handle, Paths, Runtime
 from zeitwork import clock, context, logs, tracing
 from zeitwork.errors import HealthCheckFailed, StartCommandExited, Unavailable, ZeitworkError
+from zeitwork.masking import Masking
 from zeitwork.service import cancel, spawn
 
 _log = logs.get(__name__)
@@ -44,6 +46,7 @@ class Workshop:
     ports: Ports
     checks: HealthChecks
     reporter: Reporter
+    variables: Callable[[str], Awaitable[dict[str, str]]]
     shipper: LogShipper
     runs: Path
     address: str
@@ -158,7 +161,7 @@ class Instance:
             await self._shop.runtime.stop(handle, grace_seconds=0)
             return None
         self._shop.ports.keep(handle.port)
-        self._shop.shipper.watch(self.spec.instance_id, handle.run)
+        self._shop.shipper.watch(self.spec.instance_id, handle.run, masking=self._masking())
         _log.info("instance adopted", instance_id=self.spec.instance_id, pid=handle.pid)
         return handle
 
@@ -189,15 +192,23 @@ class Instance:
             app = await shop.artifacts.fetch(spec.artifact_digest, spec.artifact_size)
         run = self._run_directory
         run.mkdir(parents=True, exist_ok=True)
-        shop.shipper.watch(spec.instance_id, run)
+        if self._entry.variables is None:
+            self._save(handle=None, variables=await shop.variables(spec.instance_id))
+        shop.shipper.watch(spec.instance_id, run, masking=self._masking())
+        env = {**spec.env, **(self._entry.variables or {})}
         port = shop.ports.lease()
         try:
-            handle = await shop.runtime.start(spec, Paths(app=app, run=run), port=port)
+            handle = await shop.runtime.start(
+                spec.model_copy(update={"env": env}), Paths(app=app, run=run), port=port
+            )
         except BaseException:
             shop.ports.release(port)
             raise
         self._save(handle=handle)
         return handle
+
+    def _masking(self) -> Masking:
+        return Masking((self._entry.variables or {}).values())
 
     async def _until_ready(self, handle: Handle) -> _End:
         """Ask until it answers, ends, or has had its time."""
@@ -233,7 +244,9 @@ class Instance:
 
     async def _fail_first_start(self, end: _End) -> None:
         handle = self._entry.handle
-        printed = instance_logs.tail(handle.run) if handle is not None else ""
+        printed = (
+            instance_logs.tail(handle.run, masking=self._masking()) if handle is not None else ""
+        )
         said = f"\nIts last lines:\n{printed}" if printed else "\nIt printed nothing."
         code = await self._end_process()
         if end is _End.EXITED:
@@ -265,9 +278,20 @@ class Instance:
         self._save(handle=None)
         return code
 
-    def _save(self, *, handle: Handle | None, ever_ready: bool = False) -> None:
-        ever = ever_ready or self._entry.ever_ready
-        self._entry = self._entry.model_copy(update={"handle": handle, "ever_ready": ever})
+    def _save(
+        self,
+        *,
+        handle: Handle | None,
+        ever_ready: bool = False,
+        variables: dict[str, str] | None = None,
+    ) -> None:
+        """Note the process, and what has become known besides."""
+        news: dict[str, Any] = {"handle": handle}
+        if ever_ready:
+            news["ever_ready"] = True
+        if variables is not None:
+            news["variables"] = variables
+        self._entry = self._entry.model_copy(update=news)
         self._shop.journal.save(self._entry)
 
     def _report(self, report: Report) -> None:

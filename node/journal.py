@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from events.instances import InstanceSpec
 from node.runtimes.base import Handle
@@ -21,6 +21,7 @@ class Entry(BaseModel):
     Attributes:
         handle: its process, None while there is none.
         ever_ready: from then on it is restarted when it ends, and no longer failed.
+        variables: of its environment, once they were fetched; they never change for an instance.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -28,6 +29,7 @@ class Entry(BaseModel):
     spec: InstanceSpec
     handle: Handle | None = None
     ever_ready: bool = False
+    variables: dict[str, str] | None = Field(default=None, repr=False)
 
 
 class Journal:

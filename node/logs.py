@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from node.runtimes.base import log_file
 from zeitwork import clock, logs
 from zeitwork.errors import ZeitworkError
 from zeitwork.loops import Loop
+from zeitwork.masking import Lines, Masking
 
 _log = logs.get(__name__)
 _LOOK_SECONDS = 0.5
@@ -32,6 +33,7 @@ class _Watch:
 
     path: Path
     offset: int
+    lines: Lines
 
 
 class LogShipper(Loop):
@@ -42,11 +44,11 @@ class LogShipper(Loop):
         self._bus = bus
         self._watches: dict[str, _Watch] = {}
 
-    def watch(self, instance_id: str, run: Path) -> None:
+    def watch(self, instance_id: str, run: Path, *, masking: Masking) -> None:
         """Ship what is printed from now on; what waits to be shipped still is."""
         path = log_file(run)
         size = path.stat().st_size if path.exists() else 0
-        self._watches.setdefault(instance_id, _Watch(path, size))
+        self._watches.setdefault(instance_id, _Watch(path, size, Lines(masking)))
 
     async def unwatch(self, instance_id: str) -> None:
         """Ship what is left, also a last line without its end."""
@@ -55,7 +57,8 @@ class LogShipper(Loop):
             return
         for _ in range(_LAST_BATCHES):
             if not await self._ship_some(instance_id, watch, whole_lines=False):
-                return
+                break
+        await self._tell(instance_id, watch.lines.flush())
 
     async def ship(self) -> None:
         """One look at every watched log."""
@@ -64,7 +67,7 @@ class LogShipper(Loop):
             skipped = await asyncio.to_thread(_bound, watch)
             if skipped:
                 said = f"[{skipped} bytes skipped: this is printed faster than it is shipped]"
-                await self._tell(instance_id, said.encode())
+                await self._tell(instance_id, [*watch.lines.flush(), said])
 
     async def _ship_some(self, instance_id: str, watch: _Watch, *, whole_lines: bool) -> bool:
         data = await asyncio.to_thread(_read, watch.path, watch.offset)
@@ -73,34 +76,43 @@ class LogShipper(Loop):
         if not data:
             return False
         watch.offset += len(data)
-        await self._tell(instance_id, data)
+        text = data.decode("utf-8", "replace")
+        await self._tell(instance_id, await asyncio.to_thread(watch.lines.feed, text))
         return True
 
-    async def _tell(self, instance_id: str, data: bytes) -> None:
+    async def _tell(self, instance_id: str, lines: Sequence[str]) -> None:
+        if not lines:
+            return
         subject = subjects.log("instance", instance_id)
-        messages = [Message(subject, body) for body in _bodies(data, at=clock.now().isoformat())]
+        messages = [Message(subject, body) for body in _bodies(lines, at=clock.now().isoformat())]
         try:
             await self._bus.publish(messages)
         except ZeitworkError as error:
             _log.debug("log lines not shipped", instance_id=instance_id, code=error.code)
 
 
-def tail(run: Path) -> str:
+def tail(run: Path, *, masking: Masking) -> str:
     """The last ten lines, for the report of a failure; empty when it printed nothing."""
     path = log_file(run)
     if not path.exists():
         return ""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        lines = _text(file.read()).splitlines()
-    return "\n".join(lines[-_TAIL_LINES:])
+        # A value that begins before the tail is only known by its beginning.
+        size = path.stat().st_size
+        file.seek(max(0, size - _TAIL_BYTES - masking.longest_bytes))
+        before = file.read(max(0, size - file.tell() - _TAIL_BYTES))
+        text = file.read(_TAIL_BYTES)
+    stream = masking.stream()
+    stream.feed(before.decode("utf-8", "replace"))
+    shown = stream.feed(text.decode("utf-8", "replace")) + stream.flush()
+    return "\n".join(logs.masked(shown).splitlines()[-_TAIL_LINES:])
 
 
-def _bodies(data: bytes, *, at: str) -> Iterator[bytes]:
+def _bodies(output: Sequence[str], *, at: str) -> Iterator[bytes]:
     """Messages of lines, each small enough for the stream, whatever the bytes become in JSON."""
     lines: list[str] = []
     size = 0
-    for line in _text(data).splitlines():
+    for line in map(logs.masked, output):
         encoded = json.dumps({"at": at, "line": line[:_LINE_CHARACTERS]}, ensure_ascii=False)
         size += len(encoded.encode())
         if lines and size > _MESSAGE_BYTES:
@@ -112,11 +124,6 @@ def _bodies(data: bytes, *, at: str) -> Iterator[bytes]:
 
 def _body(lines: list[str]) -> bytes:
     return f'{{"lines": [{", ".join(lines)}]}}'.encode()
-
-
-def _text(data: bytes) -> str:
-    """What was printed, without the passwords of URLs."""
-    return logs.masked(data.decode("utf-8", "replace"))
 
 
 def _read(path: Path, offset: int) -> bytes:

@@ -19,7 +19,7 @@ from producers.outbox_gauge import OutboxGauge
 from producers.queues import QueueMeter
 from producers.relay import Relay
 from producers.webhooks.intake import Intake
-from zeitwork import ids
+from zeitwork import ids, sealing
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.config import Settings
 from zeitwork.errors import InvalidSettings
@@ -78,7 +78,7 @@ async def run(settings: Settings) -> int:
     """Run until a signal; the exit code.
 
     Raises:
-        InvalidSettings: a secret is missing.
+        InvalidSettings: a secret is missing or of the wrong form.
     """
     _require_secrets(settings)
     bus = NatsBus(settings.nats_url, name="api")
@@ -92,7 +92,16 @@ async def run(settings: Settings) -> int:
     )
     blobs = DiskBlobStore(settings.data_dir / "blobs")
     intake = Intake(work)
-    deps = Deps(settings, work, bus, blobs, queues=queues, outbox=gauge, intake=intake)
+    deps = Deps(
+        settings,
+        work,
+        bus,
+        blobs,
+        queues=queues,
+        outbox=gauge,
+        intake=intake,
+        keys=sealing.ring(settings.secret_keys),
+    )
     housekeeping = LeasedLoop(
         "housekeeping",
         Housekeeper(work).round,

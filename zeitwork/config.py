@@ -122,6 +122,10 @@ class Settings(BaseSettings):
     api_token: SecretStr = SecretStr("")
     node_token: SecretStr = SecretStr("")
     github_webhook_secret: SecretStr = SecretStr("")
+    secret_keys: SecretStr = Field(
+        SecretStr(""),
+        description="ID:KEY pairs separated by commas, for variables at rest; the first seals",
+    )
 
     base_domain: str = Field("localhost", description="projects live at NAME.base_domain")
     public_url: str = Field(

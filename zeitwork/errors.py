@@ -21,6 +21,7 @@ ZeitworkError
 │   ├── StartCommandExited  422 start_command_exited
 │   └── HealthCheckFailed   422 health_check_failed
 ├── ProgramFailed           500 program_failed
+├── SealBroken              500 seal_broken
 ├── ArtifactCorrupt         502 artifact_corrupt
 ├── Unavailable             503 unavailable
 │   ├── BrokerUnavailable   503 broker_unavailable
@@ -28,7 +29,8 @@ ZeitworkError
 │   ├── CacheUnavailable    503 cache_unavailable
 │   ├── HostUnsupported     503 host_unsupported
 │   ├── IntakeFull          503 intake_full
-│   └── OutboxFull          503 outbox_full
+│   ├── OutboxFull          503 outbox_full
+│   └── SealKeyMissing      503 seal_key_missing
 └── TimedOut                504 timed_out
 """
 
@@ -198,6 +200,12 @@ class ProgramFailed(ZeitworkError):
     code = "program_failed"
 
 
+class SealBroken(ZeitworkError):
+    """A sealed value was changed, or belongs to another row."""
+
+    code = "seal_broken"
+
+
 class ArtifactCorrupt(ZeitworkError):
     """The bytes of an artifact do not match its digest."""
 
@@ -252,6 +260,12 @@ class OutboxFull(Unavailable):
 
     code = "outbox_full"
     retry_after_seconds = 10
+
+
+class SealKeyMissing(Unavailable):
+    """No key of this process's ring can seal or open a value."""
+
+    code = "seal_key_missing"
 
 
 class TimedOut(ZeitworkError):

@@ -81,4 +81,7 @@ RelativePath = Annotated[
     str, StringConstraints(max_length=1024), AfterValidator(_printable), AfterValidator(_relative)
 ]
 HttpPath = Annotated[str, StringConstraints(pattern=r"^/[!-~]*$", max_length=1024)]
+VariableName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)
+]
 PageSize = Annotated[int, Field(ge=1, le=500)]

@@ -35,6 +35,7 @@ class Prefix(StrEnum):
     ORGANISATION = "org"
     PROJECT = "prj"
     USER = "usr"
+    VARIABLE = "var"
 
 
 def new(prefix: Prefix) -> str:
@@ -80,3 +81,8 @@ def to_uuid(prefix: Prefix, text: str) -> UUID:
 def token(length: int = 32) -> str:
     """A secret of `length` random bytes, URL-safe."""
     return secrets.token_urlsafe(length)
+
+
+def random_bytes(count: int) -> bytes:
+    """For nonces and keys."""
+    return secrets.token_bytes(count)

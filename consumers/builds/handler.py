@@ -7,20 +7,25 @@ changes nothing.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from consumers.builds.claims import LEASE, Claims, Place, Taken, emit, end_failed
 from consumers.builds.log_writer import LogWriter
 from consumers.builds.pipeline import BuildRequest, BuildResult, Pipeline
 from consumers.outcomes import Done, Drop, Later, Outcome
 from db.queries.builds import artifact_upsert
+from db.queries.variables import variables_pinned
 from db.session import UnitOfWork
 from events import builds as facts
 from events.bus import Bus
 from events.envelope import Envelope
 from events.states import BuildState
+from events.variables import VariablePhase
 from zeitwork import clock, failpoints, logs
 from zeitwork.errors import Conflict, ZeitworkError
 from zeitwork.failpoints import Failpoint
+from zeitwork.masking import Masking
+from zeitwork.sealing import KeyRing
 from zeitwork.service import cancel, spawn
 
 _log = logs.get(__name__)
@@ -43,11 +48,13 @@ class Builder:
         bus: Bus,
         pipeline: Pipeline,
         place: Place = Place(),  # noqa: B008 - frozen
+        keys: KeyRing | None = None,
     ) -> None:
         self._work = work
         self._bus = bus
         self._pipeline = pipeline
         self._claims = Claims(work, place)
+        self._keys = keys or KeyRing([])
         self._doubts: dict[str, asyncio.Event] = {}
 
     async def build_requested(self, envelope: Envelope) -> Outcome:
@@ -76,8 +83,11 @@ class Builder:
             last_line=taken.thread.last_line,
         )
         await log.start()
+        masking = Masking()
         try:
-            result = await self._run(taken, log)
+            variables = await self._variables(taken)
+            masking = Masking(variables.values())
+            result = await self._run(taken, log, variables=variables, masking=masking)
         except LeaseLost as error:
             _log.info("build abandoned", build_id=taken.build.id, code=error.code)
             return Drop(error.message)
@@ -89,9 +99,10 @@ class Builder:
             if error.retryable:
                 await self._give_back(taken, log, interrupted=False)
                 raise
-            log.conclude(f"Build failed ({error.code}): {error.message}")
+            detail = masking.redact(error.message)
+            log.conclude(f"Build failed ({error.code}): {detail}")
             await log.stop()
-            return await self._finish_failed(taken, error)
+            return await self._finish_failed(taken, error.code, detail)
         except asyncio.CancelledError:
             # A shutdown: the next builder need not wait for the lease's end.
             await self._give_back(taken, log, interrupted=True)
@@ -106,7 +117,19 @@ class Builder:
         failpoints.reach(Failpoint.BUILD_RECORDED)
         return outcome
 
-    async def _run(self, taken: Taken, log: LogWriter) -> BuildResult:
+    async def _variables(self, taken: Taken) -> Mapping[str, str]:
+        """Those of the build's deployment that are meant for builds."""
+        async with self._work.database.read() as session:
+            return await variables_pinned(
+                session,
+                taken.build.deployment_id,
+                phase=VariablePhase.BUILD,
+                keys=self._keys,
+            )
+
+    async def _run(
+        self, taken: Taken, log: LogWriter, *, variables: Mapping[str, str], masking: Masking
+    ) -> BuildResult:
         """Run the pipeline while the lease lasts; losing it ends the pipeline."""
         build = taken.build
         request = BuildRequest(
@@ -114,6 +137,8 @@ class Builder:
             clone_url=build.clone_url,
             commit_sha=build.commit_sha,
             root_directory=build.root_directory,
+            variables=variables,
+            masking=masking,
         )
         doubt = self._doubts[build.id] = asyncio.Event()
         running = spawn(self._pipeline.build(request, log.write), f"build-{build.id}")
@@ -164,12 +189,12 @@ class Builder:
             emit(tx, build, succeeded)
         return Done()
 
-    async def _finish_failed(self, taken: Taken, error: ZeitworkError) -> Outcome:
+    async def _finish_failed(self, taken: Taken, code: str, detail: str) -> Outcome:
         async with self._work.transaction() as tx:
             build = await self._claims.held(tx, taken)
             if build is None:
                 return Drop("the build was cancelled or taken over")
-            end_failed(tx, build, code=error.code, detail=error.message)
+            end_failed(tx, build, code=code, detail=detail)
         return Done()
 
     async def _give_back(self, taken: Taken, log: LogWriter, *, interrupted: bool) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -35,6 +35,7 @@ from zeitwork import cgroups, clock, failpoints, logs, metrics, sandbox, tracing
 from zeitwork.blobs import Blob, BlobStore
 from zeitwork.errors import BuildTimedOut, Conflict, InvalidInput
 from zeitwork.failpoints import Failpoint
+from zeitwork.masking import Masking
 
 __all__ = ["BuildRequest", "BuildResult", "Manifest", "Pipeline"]
 
@@ -45,12 +46,19 @@ _FETCH_TIMEOUT_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """What to build; `root_directory` is "" or a path relative to the repository's top."""
+    """What to build; `root_directory` is "" or a path relative to the repository's top.
+
+    Attributes:
+        variables: for the environment of the build's commands.
+        masking: what must not appear in the log.
+    """
 
     build_id: str
     clone_url: str
     commit_sha: str
     root_directory: str
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    masking: Masking = field(default_factory=Masking, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,7 @@ class Pipeline:
             raise InvalidInput(f"{request.build_id[:80]!r} is not a build id")
         remote = clone_url.parse(request.clone_url)
         source.check_sha(request.commit_sha)
-        transcript = Transcript(log)
+        transcript = Transcript(log, masking=request.masking)
         started = clock.monotonic()
         async with _workspace(self._work_dir / request.build_id, self._hierarchy) as folder:
             deadline = asyncio.timeout(self._timeout_seconds)
@@ -205,6 +213,7 @@ class Pipeline:
                 timeout_seconds=self._timeout_seconds,
                 transcript=transcript,
                 group=group,
+                variables=job.request.variables,
             )
             await intended.builder.build(plan, workshop)
             if not plan.all_commands:

@@ -13,6 +13,7 @@ from typing import Protocol
 from events.builds import Stream
 from zeitwork.errors import BuildFailed
 from zeitwork.logs import masked
+from zeitwork.masking import Lines, Masking
 
 # Whoever stores the log keeps some lines more; ours must still come through after a flood.
 _SHOWN_LINES = 200_000
@@ -42,8 +43,11 @@ class Transcript:
         tail: the newest lines of the program that runs, for error messages.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, *, masking: Masking | None = None) -> None:
         self._log = log
+        self._masking = masking or Masking()
+        # What is cut over two lines is whole only within one stream.
+        self._outputs = {stream: Lines(self._masking) for stream in Stream}
         self._lines = 0
         self._characters = 0
         self._cost = 0
@@ -51,11 +55,11 @@ class Transcript:
         self.current = "nothing yet"
 
     def step(self, text: str) -> None:
-        self.current = masked(text)
-        self._log(f"==> {masked(text)}", Stream.PLATFORM)
+        self.current = self._own(text)
+        self._log(f"==> {self.current}", Stream.PLATFORM)
 
     def say(self, text: str) -> None:
-        self._log(f"    {masked(text)}", Stream.PLATFORM)
+        self._log(f"    {self._own(text)}", Stream.PLATFORM)
 
     def output(self, line: str, stream: Stream = Stream.STDOUT) -> Awaitable[None] | None:
         """Take one line of a program; see `Log` for what comes back.
@@ -66,10 +70,31 @@ class Transcript:
         self._cost += max(len(line), _LINE_COST)
         if self._cost > _MOST_CHARACTERS:
             raise BuildFailed("The build printed too much and was stopped. Make it quieter.")
-        self.tail.append(plain(line))
+        # A value is looked for before the line is cut, and over the lines before it.
+        bare = _bare(_drawn(line))
+        room = None
+        for whole in self._outputs[stream].feed(f"{bare}\n"):
+            # Where nothing had to be masked, colours hide nothing either.
+            shown = coloured(line) if whole == bare else _shortened(whole)
+            room = self._show(shown, stream, told=_shortened(whole))
+        return room
+
+    def end_output(self) -> None:
+        """Show what was held back because it might have been the beginning of a value."""
+        for stream, output in self._outputs.items():
+            for whole in output.flush():
+                self._show(_shortened(whole), stream, told=_shortened(whole))
+
+    def _own(self, text: str) -> str:
+        """A line of ours, behind all output so far."""
+        self.end_output()
+        return masked(self._masking.redact(text))
+
+    def _show(self, shown: str, stream: Stream, *, told: str) -> Awaitable[None] | None:
+        """Log a line, as long as there is room; `told` is what error messages may quote."""
+        self.tail.append(told)
         if self._lines >= _SHOWN_LINES or self._characters >= _SHOWN_CHARACTERS:
             return None
-        shown = coloured(line)
         self._lines += 1
         self._characters += len(shown)
         room = self._log(f"    {shown}", stream)
@@ -82,7 +107,7 @@ class Transcript:
 
 def plain(line: str) -> str:
     """One line as plain text: no escape sequences, no control characters, no passwords."""
-    return masked(_bare(_drawn(line)))[:_LINE_CHARACTERS]
+    return _shortened(_bare(_drawn(line)))
 
 
 def coloured(line: str) -> str:
@@ -90,7 +115,7 @@ def coloured(line: str) -> str:
     drawn = _drawn(line)
     bare = _bare(drawn)
     if "\x1b" not in drawn or masked(bare) != bare or len(bare) > _LINE_CHARACTERS:
-        return masked(bare)[:_LINE_CHARACTERS]
+        return _shortened(bare)
     pieces, end, kept = [], 0, False
     for colour in _COLOUR.finditer(drawn):
         pieces += [_bare(drawn[end : colour.start()]), colour.group()]
@@ -107,3 +132,8 @@ def _drawn(line: str) -> str:
 
 def _bare(text: str) -> str:
     return _CONTROLS.sub("", _ESCAPES.sub("", text))
+
+
+def _shortened(line: str) -> str:
+    """A plain line without the passwords of URLs, and not longer than a log takes."""
+    return masked(line)[:_LINE_CHARACTERS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +41,7 @@ class Workshop:
         layers: where the repository's installed dependencies are kept, out of their reach.
         build_id: marks the processes of this build.
         sandboxed: False runs the commands with the rights of this process.
+        variables: of the project, for the environment of the commands and nothing else.
         timeout_seconds: of one command; the pipeline's deadline usually comes first.
         group: limits all processes of the build together, as far as the host allows.
         most_disk_bytes: what the application's directory and home may hold, together with what a
@@ -58,6 +59,7 @@ class Workshop:
     transcript: Transcript
     group: cgroups.Group = _NO_GROUP
     most_disk_bytes: int = _MOST_DISK_BYTES
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     async def run(self, command: Command, env: Mapping[str, str]) -> None:
         """Run a command to its end, its lines going to the transcript; nothing of it stays.
@@ -70,12 +72,15 @@ class Workshop:
         self.transcript.say(f"$ {command.text}")
         self.transcript.tail.clear()
         killed = self.group.out_of_memory
-        done = await disk_use.bounded(
-            self._execute(command.argv, env),
-            own=(self.app, self.home),
-            cache=self.cache,
-            most_bytes=self.most_disk_bytes,
-        )
+        try:
+            done = await disk_use.bounded(
+                self._execute(command.argv, env),
+                own=(self.app, self.home),
+                cache=self.cache,
+                most_bytes=self.most_disk_bytes,
+            )
+        finally:
+            self.transcript.end_output()
         if done.returncode == 0:
             return
         if command.if_it_fails is not None:
@@ -95,7 +100,7 @@ class Workshop:
     ) -> subprocesses.Completed:
         tools = {"uv": toolchains.uv()} if argv[0] == "uv" else {}
         settings = host_settings.for_builds()
-        variables = {**settings, **env, survivors.VARIABLE: self.build_id}
+        variables = {**settings, **self.variables, **env, survivors.VARIABLE: self.build_id}
         if self.sandboxed:
             spec = self._spec(tools, variables, settings)
             return await self._execute_inside(spec, self._limited(_LIMITED, argv))

@@ -14,6 +14,7 @@ from db.models.organisations import Membership, Organisation, User
 from db.models.outbox import EventLog, Inbox, Lease, Outbox
 from db.models.projects import Environment, Project
 from db.models.routes import RoutingCache
+from db.models.variables import DeploymentVariable, Variable
 
 __all__ = [
     "Artifact",
@@ -24,6 +25,7 @@ __all__ = [
     "BuilderHost",
     "DeadLetter",
     "Deployment",
+    "DeploymentVariable",
     "Environment",
     "EventLog",
     "Inbox",
@@ -37,5 +39,6 @@ __all__ = [
     "Project",
     "RoutingCache",
     "User",
+    "Variable",
     "WebhookDelivery",
 ]

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.models import Build, Deployment, Environment, Project
 from db.queries.builds import builds_cancel
 from db.queries.projects import environment_lock
+from db.queries.variables import variables_pin
 from db.session import Transaction
 from events import deployments as facts
 from events.builds import BuildRequested, Priority
@@ -31,13 +32,14 @@ OPEN_STATES = tuple(DEADLINES)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is to be deployed, and who says so."""
+    """What is to be deployed, and who says so; code that is not trusted gets no variables."""
 
     commit_sha: str
     ref: str
     commit_message: str
     clone_url: str
     actor: str
+    trusted: bool = True
 
 
 async def deployment_create(
@@ -82,6 +84,7 @@ async def deployment_create(
     )
     tx.session.add(deployment)
     await tx.session.flush()
+    await variables_pin(tx.session, deployment, preview=False, trusted=source.trusted)
     tx.session.add(build)
     created = tx.emit(
         facts.DeploymentCreated(

@@ -22,6 +22,7 @@ from producers.webhooks.intake import Intake
 from zeitwork.blobs import BlobStore
 from zeitwork.config import Settings
 from zeitwork.errors import BodyTooLarge, InvalidInput, MalformedBody
+from zeitwork.sealing import KeyRing
 
 _Body = TypeVar("_Body", bound=BaseModel)
 
@@ -70,6 +71,7 @@ class Deps:
     queues: QueueMeter
     outbox: OutboxGauge
     intake: Intake
+    keys: KeyRing
 
 
 class Call:
@@ -107,6 +109,10 @@ class Call:
     @property
     def queues(self) -> QueueMeter:
         return self._deps.queues
+
+    @property
+    def keys(self) -> KeyRing:
+        return self._deps.keys
 
     def path(self, name: str) -> str:
         return self.request.match_info[name]
@@ -158,6 +164,12 @@ class Call:
             else json.dumps(content, default=str)
         )
         return web.Response(status=status, text=text, content_type="application/json")
+
+    def reply_privately(self, status: int, content: BaseModel | Mapping[str, Any]) -> web.Response:
+        """An answer that holds secrets: nobody on the way may keep it."""
+        answer = self.reply(status, content)
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
 
     async def _read_body(self) -> bytes:
         limit = self._endpoint.max_body

@@ -9,11 +9,13 @@ from aiohttp import web
 from pydantic import BaseModel, Field, StringConstraints
 
 from db.models import Node
-from db.queries.instances import Assignment, assignments_of_node
+from db.queries.instances import LIVE_STATES, Assignment, assignments_of_node, instance_find
 from db.queries.nodes import NodeFacts, node_find, node_register, nodes_all
-from events.instances import DesiredState, InstanceSpec
+from db.queries.variables import variables_pinned
+from events.instances import DesiredState, InstanceSpec, InstanceVariables
 from events.nodes import NodeJoined, NodeReady
 from events.states import InstanceState, NodeState
+from events.variables import VariablePhase
 from producers.api.call import Call
 from producers.api.pages import Page
 from zeitwork.config import Settings
@@ -83,6 +85,22 @@ async def desired(call: Call) -> web.Response:
     specs = [_spec(assignment, call.settings) for assignment in assignments]
     heard = {each.instance.id: each.instance.report_sequence for each in assignments}
     return call.reply(200, DesiredState(node_id=wanted, instances=specs, heard=heard))
+
+
+async def variables(call: Call) -> web.Response:
+    """`GET /nodes/{node}/instances/{instance}/variables`: for the node that is to run it."""
+    async with call.database.read() as session:
+        instance = await instance_find(session, call.path("instance"))
+        if (
+            instance is None
+            or instance.node_id != call.path("node")
+            or instance.state not in LIVE_STATES
+        ):
+            raise NotFound("There is no such instance on this node.")
+        values = await variables_pinned(
+            session, instance.deployment_id, phase=VariablePhase.RUN, keys=call.keys
+        )
+    return call.reply_privately(200, InstanceVariables(values=values))
 
 
 async def artifact(call: Call) -> web.StreamResponse:

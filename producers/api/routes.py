@@ -17,6 +17,8 @@ from producers.api import (
     projects,
     queues,
     reference,
+    secret_keys,
+    variables,
 )
 from producers.api.call import Access, Endpoint
 from producers.webhooks.github import MAX_BODY_BYTES
@@ -24,6 +26,7 @@ from producers.webhooks.github import MAX_BODY_BYTES
 PREFIX: Final = "/api/v1"
 
 ROUTES: Final = (
+    Endpoint("DELETE", "/projects/{project}/variables/{name}", variables.unset),
     Endpoint("GET", "/artifacts/{digest}", nodes.artifact, access=Access.NODE),
     Endpoint("GET", "/asyncapi.json", reference.asyncapi, access=Access.PUBLIC),
     Endpoint("GET", "/builds", builds.index),
@@ -40,12 +43,20 @@ ROUTES: Final = (
     Endpoint("GET", "/instances/{instance}/logs/stream", instances.follow),
     Endpoint("GET", "/nodes", nodes.index),
     Endpoint("GET", "/nodes/{node}/desired", nodes.desired, access=Access.NODE),
+    Endpoint(
+        "GET",
+        "/nodes/{node}/instances/{instance}/variables",
+        nodes.variables,
+        access=Access.NODE,
+    ),
     Endpoint("GET", "/operations", operations.index),
     Endpoint("GET", "/operations/{operation}", operations.show),
     Endpoint("GET", "/organisations", organisations.index),
     Endpoint("GET", "/projects", projects.index),
     Endpoint("GET", "/projects/{project}", projects.show),
+    Endpoint("GET", "/projects/{project}/variables", variables.index),
     Endpoint("GET", "/queues", queues.index),
+    Endpoint("GET", "/secret-keys", secret_keys.index),
     Endpoint("GET", "/webhooks/deliveries/{guid}", deliveries.show),
     Endpoint("PATCH", "/projects/{project}", projects.change),
     Endpoint("POST", "/builds/{build}/cancel", builds.cancel),
@@ -57,6 +68,9 @@ ROUTES: Final = (
     Endpoint("POST", "/organisations", organisations.create),
     Endpoint("POST", "/projects", projects.create),
     Endpoint("POST", "/projects/{project}/deployments", deployments.create),
+    Endpoint("POST", "/projects/{project}/variables", variables.set_),
+    Endpoint("POST", "/projects/{project}/variables/{name}/reveal", variables.reveal),
+    Endpoint("POST", "/secret-keys/rotate", secret_keys.rotate),
     Endpoint(
         "POST",
         "/webhooks/github",

@@ -327,3 +327,32 @@ async def test_what_a_killed_builder_left_is_ended_and_removed(
     assert alive_with(mark) == []
     assert bench.leftovers() == []
     await survivors.end("bld-killed")
+
+
+@node
+async def test_variables_reach_the_commands_and_never_the_log(
+    pipeline: Pipeline, bench: Workbench, repository: GitRepository
+) -> None:
+    secret = "correct horse+battery/staple"
+    text = (
+        'test "$TOKEN" = "correct horse+battery/staple" || exit 9\n'
+        'echo "token is $TOKEN"; printf "%s" "$TOKEN" | base64; printf "%s" "$TOKEN" | fold -w 9\n'
+        'echo; printf "x%s" "$TOKEN" | base64 >&2; echo done\n'
+    )
+    sha = repository.commit({**script(text), "server.js": ""})
+    await bench.build(pipeline, repository.url, sha, variables={"TOKEN": secret})
+    assert "token is ***" in bench.log
+    assert "done" in bench.log
+    for part in (secret, "battery", "Y29ycmVjdCBob3JzZStiYXR0ZXJ5", "jb3JyZWN0IGhvcnNl"):
+        assert part not in bench.log
+
+
+@node
+async def test_a_value_in_the_last_line_of_a_failure_is_masked(
+    pipeline: Pipeline, bench: Workbench, repository: GitRepository
+) -> None:
+    sha = repository.commit({**script('echo "bad $TOKEN"; exit 3\n'), "server.js": ""})
+    with pytest.raises(BuildCommandFailed) as raised:
+        await bench.build(pipeline, repository.url, sha, variables={"TOKEN": "correct-horse"})
+    assert "correct-horse" not in raised.value.message + bench.log
+    assert "bad ***" in raised.value.message

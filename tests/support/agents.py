@@ -26,6 +26,7 @@ from typing_extensions import override
 from db.models import Deployment, Instance, Node
 from db.queries.builds import artifact_upsert
 from db.queries.instances import instance_create
+from db.queries.variables import variables_pin
 from db.session import UnitOfWork
 from events import subjects
 from events.envelope import Envelope, unwrap, wrap
@@ -164,6 +165,17 @@ class Plane:
             instance = instance_create(tx, deployment, slot=0)
             instance.node_id = node_id
         return instance.id
+
+    async def give(self, instance_id: str, **variables: str) -> None:
+        """Set variables of the instance's project as if before its deployment was created."""
+        row = await self.row(instance_id)
+        answer = await self.api.post(
+            f"/projects/{row.project_id}/variables", {"variables": variables}
+        )
+        assert answer.status == 200, answer.body
+        async with self.work.transaction() as tx:
+            deployment = await tx.session.get_one(Deployment, row.deployment_id)
+            await variables_pin(tx.session, deployment, preview=False, trusted=True)
 
     async def start(self, node_id: str, command: str, **options: Any) -> str:
         """`place`, and tell the node."""

@@ -26,13 +26,14 @@ from producers.outbox_gauge import OutboxGauge
 from producers.queues import QueueMeter
 from producers.webhooks.intake import Intake
 from producers.webhooks.signatures import sign
-from zeitwork import tracing
+from zeitwork import sealing, tracing
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.config import Settings
 
 API_TOKEN = "token-of-the-user"
 NODE_TOKEN = "token-of-the-nodes"
 WEBHOOK_SECRET = "It's a Secret to Everybody"  # GitHub's own example
+SECRET_KEY = sealing.new_key()
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 
@@ -208,6 +209,7 @@ def dependencies(work: UnitOfWork, bus: InspectableBus, directory: Path, **chang
         "api_token": API_TOKEN,
         "node_token": NODE_TOKEN,
         "github_webhook_secret": WEBHOOK_SECRET,
+        "secret_keys": SECRET_KEY.text,
         "base_domain": "apps.test",
         "public_url": "http://apps.test:8000",
         **changes,
@@ -219,7 +221,16 @@ def dependencies(work: UnitOfWork, bus: InspectableBus, directory: Path, **chang
         max_age_seconds=chosen.api.outbox_max_age_seconds,
     )
     blobs = DiskBlobStore(directory / "blobs")
-    return Deps(chosen, work, bus, blobs, queues=QueueMeter(bus), outbox=gauge, intake=Intake(work))
+    return Deps(
+        chosen,
+        work,
+        bus,
+        blobs,
+        queues=QueueMeter(bus),
+        outbox=gauge,
+        intake=Intake(work),
+        keys=sealing.ring(chosen.secret_keys),
+    )
 
 
 @pytest.fixture(scope="session")

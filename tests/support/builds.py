@@ -17,6 +17,7 @@ from consumers.builds.pipeline import BuildRequest, BuildResult, Pipeline
 from events.builds import Stream
 from zeitwork import ids, sandbox
 from zeitwork.blobs import DiskBlobStore
+from zeitwork.masking import Masking
 
 _IDENTITY = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
 
@@ -107,10 +108,25 @@ class Workbench:
         )
 
     async def build(
-        self, pipeline: Pipeline, url: str, sha: str, *, root: str = "", build_id: str | None = None
+        self,
+        pipeline: Pipeline,
+        url: str,
+        sha: str,
+        *,
+        root: str = "",
+        build_id: str | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> BuildResult:
         self.lines.clear()
-        request = BuildRequest(build_id or f"bld-{ids.token(9)}", url, sha, root)
+        given = variables or {}
+        request = BuildRequest(
+            build_id or f"bld-{ids.token(9)}",
+            url,
+            sha,
+            root,
+            variables=given,
+            masking=Masking(given.values()),
+        )
         return await pipeline.build(request, self.lines)
 
     @property

@@ -108,7 +108,9 @@ async def add_site(work: UnitOfWork, slug: str | None = None, **changes: Any) ->
     return Site(organisation_id, project, environment)
 
 
-async def add_version(work: UnitOfWork, site: Site, number: int = 1) -> Version:
+async def add_version(
+    work: UnitOfWork, site: Site, number: int = 1, *, trusted: bool = True
+) -> Version:
     async with work.transaction() as tx:
         environment = await environment_lock(tx.session, site.environment.id)
         source = Source(
@@ -117,6 +119,7 @@ async def add_version(work: UnitOfWork, site: Site, number: int = 1) -> Version:
             commit_message=f"commit {number}",
             clone_url="https://git.test/acme/shop.git",
             actor="test",
+            trusted=trusted,
         )
         deployment, build = await deployment_create(tx, environment, source, root_directory="")
     return Version(deployment, build)

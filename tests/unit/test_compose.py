@@ -22,7 +22,7 @@ from cli.main import app
 from consumers.registry import GROUPS
 from tests.support import compose
 from tests.support.compose import ROOT, SERVERS
-from zeitwork import __version__, config
+from zeitwork import __version__, config, sealing
 from zeitwork.config import ENV_PREFIX, Settings
 
 COMPOSE = compose.read()
@@ -184,7 +184,9 @@ def test_made_secrets_are_long_different_and_private(tmp_path: Path) -> None:
     assert first.stat().st_mode & 0o777 == 0o600
     values = [*_read_env(first).values(), *_read_env(second).values()]
     assert len(set(values)) == len(values)
-    assert all(re.fullmatch("zw_[0-9a-f]{64}", value) for value in values)
+    keys = [value for value in values if value.startswith("first:")]
+    assert all(re.fullmatch("zw_[0-9a-f]{64}", value) for value in values if value not in keys)
+    assert [len(sealing.parse(SecretStr(value))) for value in keys] == [1, 1]
 
 
 def test_existing_secrets_are_not_followed_by_new_ones(tmp_path: Path) -> None:
@@ -199,6 +201,10 @@ def test_existing_secrets_are_not_followed_by_new_ones(tmp_path: Path) -> None:
 def test_a_process_gets_only_the_secrets_that_it_needs() -> None:
     node = SERVICES["node"]["environment"]
     assert "ZEITWORK_DATABASE_URL" not in node, "a node has no database"
+    holders = {
+        name for name in OURS if "ZEITWORK_SECRET_KEYS" in SERVICES[name].get("environment", {})
+    }
+    assert holders == {"api", "builds"}, "a node gets the values of its own instances only"
     for name in set(OURS) - {"api"}:
         environment = SERVICES[name].get("environment", {})
         assert "ZEITWORK_API_TOKEN" not in environment, name

@@ -31,10 +31,10 @@ EXPECTED = {
     },
     Exit.UNAVAILABLE: {
         "Unavailable", "BrokerUnavailable", "DatabaseUnavailable", "CacheUnavailable",
-        "HostUnsupported", "ArtifactCorrupt", "IntakeFull", "OutboxFull",
+        "HostUnsupported", "ArtifactCorrupt", "IntakeFull", "OutboxFull", "SealKeyMissing",
     },
     Exit.TIMED_OUT: {"TimedOut"},
-    Exit.UNEXPECTED: {"ProgramFailed", "MethodNotAllowed"},
+    Exit.UNEXPECTED: {"ProgramFailed", "SealBroken", "MethodNotAllowed"},
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from events.envelope import unwrap
 from events.instances import InstanceReported, InstanceSpec
 from events.memory import MemoryBus
 from events.states import InstanceState
-from events.streams import EVENTS
+from events.streams import EVENTS, LOGS
 from node.artifacts import Artifacts
 from node.checks import HealthChecks
 from node.control_plane import ControlPlane
@@ -31,6 +31,7 @@ from zeitwork.clock import FakeClock
 from zeitwork.config import NodeSettings
 from zeitwork.errors import ArtifactCorrupt, NotFound, Unavailable, ZeitworkError
 
+SECRET = "correct horse battery staple"
 READY, STARTING = InstanceState.READY, InstanceState.STARTING
 FAILED, STOPPED = InstanceState.FAILED, InstanceState.STOPPED
 
@@ -44,12 +45,13 @@ class World(Artifacts, HealthChecks):
         self.healthy = True
         self.outages: list[ZeitworkError] = []
         self.fetches = 0
+        self.asked_for_variables = 0
         self.starts: list[Running] = []
         self.crash = asyncio.Event()
         self.bus = MemoryBus()
         self.reporter = Reporter(self.bus)
         self.reporter.node_id = "nod_1"
-        self.runtime = MemoryRuntime({"serve": self._serve, "exit": self._exit})
+        self.runtime = MemoryRuntime({"serve": self._serve, "exit": self._exit, "tell": self._tell})
         self.journal = Journal(directory / "journal")
         self.workshop = Workshop(
             runtime=self.runtime,
@@ -58,6 +60,7 @@ class World(Artifacts, HealthChecks):
             ports=Ports(12_000, 18_000, memory=directory / "last-port"),
             checks=self,
             reporter=self.reporter,
+            variables=self._variables,
             shipper=LogShipper(self.bus),
             runs=directory / "runs",
             address="10.0.0.1",
@@ -86,6 +89,14 @@ class World(Artifacts, HealthChecks):
     async def good(self, port: int, path: str) -> bool:
         await clock.sleep(0.1)
         return self.healthy
+
+    async def _variables(self, instance_id: str) -> dict[str, str]:
+        self.asked_for_variables += 1
+        return {"TOKEN": SECRET, "HOST": "own"}
+
+    async def _tell(self, running: Running) -> int:
+        running.print(f"token is {running.env['TOKEN']}")
+        return 1
 
     async def _serve(self, running: Running) -> int:
         self.starts.append(running)
@@ -244,3 +255,42 @@ async def test_its_reports_belong_to_the_deployments_chain_and_trace(world: Worl
         assert (said.correlation_id, said.actor) == ("evt_cause", "node:nod_1")
         assert said.traceparent is not None
         assert said.traceparent.split("-")[1] == "0af7651916cd43dd8448eb211c80319c"
+
+
+async def test_variables_are_fetched_once_and_are_there_after_every_restart(world: World) -> None:
+    instance = world.instance()
+    await world.states(READY)
+    world.crash.set()
+    await world.states(READY, STARTING, READY)
+    assert [each.env["TOKEN"] for each in world.starts] == [SECRET, SECRET]
+    assert world.starts[0].env["HOST"] == "own"
+    assert world.asked_for_variables == 1
+    await instance.stop()
+
+
+async def test_an_adopted_instance_restarts_with_its_variables_from_the_journal(
+    world: World,
+) -> None:
+    await world.instance().leave()
+    instance = world.instance()
+    await world.states(READY)
+    await instance.leave()
+    kept = world.journal.find("ins_1")
+    assert kept is not None
+    assert SECRET not in repr(kept)
+    again = world.instance(kept)
+    world.crash.set()
+    await eventually(lambda: len(world.starts) > 1)
+    assert world.starts[-1].env["TOKEN"] == SECRET
+    await again.stop()
+
+
+async def test_a_value_is_masked_in_the_report_of_a_failure(world: World) -> None:
+    world.healthy = False
+    instance = world.instance(command="tell")
+    await world.states(FAILED)
+    (said,) = world.reports()
+    assert said.detail is not None
+    assert "token is ***" in said.detail
+    await instance.stop()
+    assert SECRET not in "".join(str(each) for each in world.bus.stored(LOGS.name))

@@ -14,6 +14,7 @@ from events.memory import MemoryBus
 from events.streams import LOGS
 from node.logs import LogShipper, tail
 from zeitwork.errors import BrokerUnavailable
+from zeitwork.masking import MASK, Masking
 
 BATCH = 64 * 1024
 MOST = 5 * 1024 * 1024
@@ -42,7 +43,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     world = World(tmp_path)
-    world.shipper.watch("ins_1", tmp_path)
+    world.shipper.watch("ins_1", tmp_path, masking=Masking())
     return world
 
 
@@ -59,7 +60,7 @@ async def test_whole_lines_are_shipped_once_and_a_part_waits(world: World) -> No
 async def test_what_was_printed_before_the_watch_is_not_repeated(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.print(b"of an earlier agent\n")
-    world.shipper.watch("ins_1", tmp_path)
+    world.shipper.watch("ins_1", tmp_path, masking=Masking())
     world.print(b"new\n")
     await world.shipper.ship()
     assert world.lines() == ["new"]
@@ -67,7 +68,7 @@ async def test_what_was_printed_before_the_watch_is_not_repeated(tmp_path: Path)
 
 async def test_a_restart_loses_none_of_the_last_words(world: World) -> None:
     world.print(b"Traceback\n")
-    world.shipper.watch("ins_1", world.run)
+    world.shipper.watch("ins_1", world.run, masking=Masking())
     world.print(b"start again\n")
     await world.shipper.ship()
     assert world.lines() == ["Traceback", "start again"]
@@ -137,7 +138,7 @@ async def test_a_broker_that_is_away_costs_lines_but_not_the_shipper(tmp_path: P
 
     bus = Away()
     world = World(tmp_path, bus)
-    world.shipper.watch("ins_1", tmp_path)
+    world.shipper.watch("ins_1", tmp_path, masking=Masking())
     world.print(b"lost\n")
     await world.shipper.ship()
     bus.away = False
@@ -151,7 +152,7 @@ async def test_an_instance_that_prints_nothing_has_no_log(world: World) -> None:
     await world.shipper.unwatch("ins_1")
     await world.shipper.unwatch("ins_1")
     assert world.bodies() == []
-    assert tail(world.run) == ""
+    assert tail(world.run, masking=Masking()) == ""
 
 
 async def test_passwords_in_urls_are_masked_where_it_is_told(world: World) -> None:
@@ -160,16 +161,38 @@ async def test_passwords_in_urls_are_masked_where_it_is_told(world: World) -> No
     await world.shipper.ship()
     shown = "cannot reach postgres://***@db.internal/shop and https://***@host/"
     assert world.lines() == [shown]
-    assert tail(world.run) == shown
+    assert tail(world.run, masking=Masking()) == shown
     assert world.log.read_bytes() == said
 
 
 def test_the_tail_is_the_last_ten_lines(world: World) -> None:
     world.print("".join(f"line {number}\n" for number in range(30)).encode())
-    assert tail(world.run).splitlines() == [f"line {number}" for number in range(20, 30)]
+    assert tail(world.run, masking=Masking()).splitlines() == [
+        f"line {number}" for number in range(20, 30)
+    ]
 
 
 def test_the_tail_of_endless_output_is_its_end(world: World) -> None:
     world.print(b"a" * 100_000 + b"the end")
-    assert tail(world.run).endswith("the end")
-    assert len(tail(world.run)) <= 3 * 1024
+    assert tail(world.run, masking=Masking()).endswith("the end")
+    assert len(tail(world.run, masking=Masking())) <= 3 * 1024
+
+
+async def test_values_are_masked_also_when_they_are_printed_bit_by_bit(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    masking = Masking(["correct horse battery staple"])
+    world.shipper.watch("ins_1", tmp_path, masking=masking)
+    for part in (b"key: correct horse\n", b"battery sta", b"ple\nnext\nlast correct horse batt"):
+        world.print(part)
+        await world.shipper.ship()
+    assert world.lines() == [f"key: {MASK}", MASK, "next"]
+    world.print(b"ery staple")
+    await world.shipper.unwatch("ins_1")
+    assert world.lines() == [f"key: {MASK}", MASK, "next", f"last {MASK}"]
+    assert "horse" not in tail(world.run, masking=masking)
+
+
+def test_a_value_that_begins_before_the_tail_is_masked_in_it(world: World) -> None:
+    value = "".join(f"{number:04d}" for number in range(2000))
+    world.print(f"{value}\nthe end\n".encode())
+    assert tail(world.run, masking=Masking([value])).strip("*\n") == "the end"

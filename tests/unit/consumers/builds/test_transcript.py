@@ -9,6 +9,7 @@ from events.builds import Stream
 from tests.support.builds import Lines
 from zeitwork.errors import BuildFailed
 from zeitwork.logs import masked
+from zeitwork.masking import Masking
 
 
 @pytest.mark.parametrize(
@@ -100,3 +101,53 @@ def test_output_without_end_stops_the_build(line: str) -> None:
     with pytest.raises(BuildFailed, match="printed too much"):  # noqa: PT012 - some line does it
         for _ in range(600_000):
             transcript.output(line)
+
+
+def test_values_are_masked_over_lines_in_errors_and_before_a_line_is_cut() -> None:
+    lines = Lines()
+    secret = "correct-horse-battery-staple"
+    transcript = Transcript(lines, masking=Masking([secret]))
+    transcript.output("key correct-horse-")
+    transcript.output("battery-staple and more")
+    transcript.say(f"$ login {secret}")
+    transcript.output("x" * 1990 + secret)
+    transcript.output(f"last {secret[:20]}")
+    transcript.output(secret[20:])
+    transcript.end_output()
+    assert lines == [
+        "    key ***",
+        "    *** and more",
+        "    $ login ***",
+        "    " + "x" * 1990 + "***",
+        "    last ***",
+        "    ***",
+    ]
+    assert transcript.tail[-1] == "***"
+
+
+def test_lines_keep_their_order_when_one_was_held_back() -> None:
+    lines = Lines()
+    transcript = Transcript(lines, masking=Masking(["correct-horse"]))
+    transcript.output("it is correct")
+    transcript.step("Next")
+    transcript.output("and")
+    assert lines == ["    it is correct", "==> Next", "    and"]
+
+
+def test_colours_go_where_a_value_is_masked_and_stay_elsewhere() -> None:
+    lines = Lines()
+    transcript = Transcript(lines, masking=Masking(["correct-horse"]))
+    transcript.output("\x1b[32mcorrect-\x1b[1mhorse\x1b[0m is the word")
+    transcript.output("\x1b[32mfine\x1b[0m")
+    assert lines == ["    *** is the word", "    \x1b[32mfine\x1b[0m"]
+
+
+def test_a_value_is_found_in_each_stream_though_they_are_mixed() -> None:
+    lines = Lines()
+    transcript = Transcript(lines, masking=Masking(["correct-horse-battery"]))
+    transcript.output("correct-horse-")
+    transcript.output("a warning", Stream.STDERR)
+    transcript.output("battery")
+    transcript.end_output()
+    assert not any("horse" in line or "battery" in line for line in lines)
+    assert "    a warning" in lines

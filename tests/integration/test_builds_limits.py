@@ -78,7 +78,7 @@ async def test_a_build_that_needs_too_much_memory_says_so(
     eat = "const a = []; for (let i = 0; i < 64; i++) a.push(Buffer.alloc(16 << 20, 1))"
     sha = repository.commit(script(f"node -e '{eat}'"))
     pipeline = bench.pipeline(sandbox=sandbox, memory_mib=300)
-    with pytest.raises(BuildOutOfMemory, match="more memory than the 300 MiB"):
+    with pytest.raises(BuildOutOfMemory, match="more than the 300 MiB of memory"):
         await bench.build(pipeline, repository.url, sha)
 
 

@@ -29,6 +29,7 @@ from db.engine import Database
 from db.models import Build, Environment
 from db.session import UnitOfWork
 from events import topology
+from events.deployments import NewerCommit
 from tests.failures import evidence
 from tests.failures.history import History, complaints
 from tests.failures.sender import Sender
@@ -176,7 +177,14 @@ class Platform:
 
     async def furnish(self, *, replicas: int = 1) -> None:
         """A project that follows the repository's main branch."""
-        site = await add_site(self.work, "shop", github_repo=REPO, clone_url=self.repository.url)
+        site = await add_site(
+            self.work,
+            "shop",
+            github_repo=REPO,
+            clone_url=self.repository.url,
+            # Every push is to leave its traces, also when the next one comes at once.
+            newer_commit=NewerCommit.ALL,
+        )
         async with self.work.transaction() as tx:
             environment = await tx.session.get_one(Environment, site.environment.id)
             environment.replicas = replicas

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -26,7 +27,10 @@ from tests.support.compose import ROOT
 from tests.support.servers import free_port
 
 SERVICES = compose.read()["services"]
-SECRETS = {name: f"zw_{name.lower()}" for name in compose.variables(compose.read())}
+SECRETS = {
+    **{name: f"zw_{name.lower()}" for name in compose.variables(compose.read())},
+    "ZEITWORK_SECRET_KEYS": f"first:{b64encode(bytes(32)).decode()}",
+}
 OPS = {
     "api": "API",
     "builds": "CONSUMERS",

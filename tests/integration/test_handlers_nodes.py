@@ -245,9 +245,10 @@ async def test_what_a_deployment_that_ended_has_lost_is_not_replaced(
     work: UnitOfWork, site: Site, conveyor: Conveyor, deaf_bus: DeafBus
 ) -> None:
     await add_node(work, "dying")
-    old, new = await add_version(work, site, 1), await add_version(work, site, 2)
+    old = await add_version(work, site, 1)
     await serve(conveyor, work, old)
     living = await add_node(work, "living")
+    new = await add_version(work, site, 2)
     await serve(conveyor, work, new)
     with clock.using(clock.FakeClock(clock.now())) as time:
         await Watch(work, deaf_bus, time).look(45, heard=[living])

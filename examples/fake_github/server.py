@@ -21,7 +21,6 @@ from examples.fake_github.state import (
     Json,
     Repository,
     State,
-    now,
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -104,20 +103,20 @@ class FakeGitHub:
         return made
 
     def suspend(self, installation: Installation) -> None:
-        installation.suspended_at = installation.updated_at = now()
+        installation.suspended_at = installation.updated_at = self.state.tick()
 
     def unsuspend(self, installation: Installation) -> None:
-        installation.suspended_at, installation.updated_at = None, now()
+        installation.suspended_at, installation.updated_at = None, self.state.tick()
 
     def uninstall(self, installation: Installation) -> None:
-        installation.updated_at = now()
+        installation.updated_at = self.state.tick()
         del self.state.installations[installation.id]
 
     def rename(self, repository: Repository, name: str) -> Json:
         """Give it another name; the `changes` of the event about it."""
         self.state.moved[repository.full_name.lower()] = repository.id
         changes = {"repository": {"name": {"from": repository.name}}}
-        repository.name, repository.updated_at = name, now()
+        repository.name, repository.updated_at = name, self.state.tick()
         return changes
 
     def transfer(self, repository: Repository, login: str) -> Json:
@@ -125,7 +124,7 @@ class FakeGitHub:
         self.state.moved[repository.full_name.lower()] = repository.id
         kind = "organization" if repository.owner.type == "Organization" else "user"
         changes = {"owner": {"from": {kind: repository.owner.json()}}}
-        repository.owner, repository.updated_at = self.state.account(login), now()
+        repository.owner, repository.updated_at = self.state.account(login), self.state.tick()
         return changes
 
     # --- What GitHub says -------------------------------------------------------------------------
@@ -147,6 +146,7 @@ class FakeGitHub:
         added: tuple[Repository, ...] = (),
         removed: tuple[Repository, ...] = (),
     ) -> Delivery:
+        installation.updated_at = self.state.tick()
         payload = {
             "action": "added" if added else "removed",
             "installation": installation.json(),

@@ -148,6 +148,12 @@ class State:
         self.moved: dict[str, int] = {}  # old full names, in lower case
         self.token_life = timedelta(hours=1)
         self._ids = itertools.count(1001)
+        self._last = now()
+
+    def tick(self) -> datetime:
+        """The time of a change: each a second later, as GitHub tells no less than seconds."""
+        self._last = max(now(), self._last + timedelta(seconds=1))
+        return self._last
 
     def new_id(self) -> int:
         return next(self._ids)

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from db.queries.github import delivery_finish, delivery_insert
 from db.session import Transaction, UnitOfWork
 from events.states import DeliveryState
-from producers.webhooks import payloads, signatures
+from producers.webhooks import installation_payloads, payloads, signatures
 from zeitwork import failpoints, metrics
 from zeitwork.errors import InvalidInput, MalformedBody
 from zeitwork.failpoints import Failpoint
@@ -59,7 +59,7 @@ async def receive(
     return Receipt(guid, outcome)
 
 
-_KNOWN = frozenset({"push", "ping"})
+_KNOWN = frozenset({"push", "ping", *installation_payloads.EVENTS})
 
 
 async def _announce(
@@ -69,6 +69,11 @@ async def _announce(
         said = payloads.push(payload, delivery_id=delivery_id)
         tx.emit(said, subject=delivery_id)
         return "accepted"
+    if event in installation_payloads.EVENTS:
+        changed = installation_payloads.changed(event, payload, delivery_id=delivery_id)
+        if changed is not None:
+            tx.emit(changed, subject=delivery_id)
+            return "accepted"
     reason = "ping" if event == "ping" else f"the event {event} is not used"
     await delivery_finish(tx.session, delivery_id, DeliveryState.IGNORED, reason=reason)
     return "ignored"

@@ -11,6 +11,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -151,6 +152,12 @@ class Settings(BaseSettings):
     node: NodeSettings = NodeSettings()
 
     failpoint: str = Field("", description="where fault tests end this process; not in production")
+
+    def url_of(self, host: str) -> str:
+        """The address of a host for visitors: scheme and port of the public URL."""
+        public = urlsplit(self.public_url)
+        port = f":{public.port}" if public.port else ""
+        return f"{public.scheme}://{host}{port}/"
 
     @model_validator(mode="after")
     def _no_faults_in_production(self) -> Settings:

@@ -122,6 +122,7 @@ class Builder:
             clone_url=build.clone_url,
             commit_sha=build.commit_sha,
             root_directory=build.root_directory,
+            project_id=build.project_id,
         )
         running = spawn(self._pipeline.build(request, log.write), f"build-{build.id}")
         keeping = spawn(self._keep_lease(taken), f"lease-{build.id}")

@@ -29,6 +29,7 @@ from consumers.builds import (
 from consumers.builds.builders import Builder
 from consumers.builds.detect import Detection, Kind, detect
 from consumers.builds.git import Git
+from consumers.builds.logins import Logins, NoLogins
 from consumers.builds.manifest import Manifest
 from consumers.builds.plan import Plan
 from consumers.builds.transcript import Transcript
@@ -46,12 +47,16 @@ _FETCH_TIMEOUT_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """What to build; `root_directory` is "" or a path relative to the repository's top."""
+    """What to build, and for which project, whose logins serve to fetch it.
+
+    `root_directory` is "" or a path relative to the repository's top.
+    """
 
     build_id: str
     clone_url: str
     commit_sha: str
     root_directory: str
+    project_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ class Pipeline:
         sandbox: Literal["auto", "off"],
         timeout_seconds: float,
         memory_mib: int,
+        logins: Logins | None = None,
     ) -> None:
         self._blobs = blobs
         self._work_dir = work_dir
@@ -101,6 +107,7 @@ class Pipeline:
         self._sandbox = sandbox
         self._timeout_seconds = timeout_seconds
         self._memory_mib = memory_mib
+        self._logins = logins or NoLogins()
         self._sandbox_works = False
         self._builders: dict[Kind, Builder] = {}
 
@@ -161,10 +168,15 @@ class Pipeline:
             timeout_seconds=min(_FETCH_TIMEOUT_SECONDS, self._timeout_seconds),
         )
         with _step("fetch", transcript, f"Fetching {commit[:12]} from {job.remote.address}"):
-            facts = await source.fetch(
-                job.remote, commit, git=git, limits=limits, transcript=transcript
-            )
-            git.forget()
+            try:
+                remote = await self._logins.with_login(
+                    job.remote, project_id=job.request.project_id
+                )
+                facts = await source.fetch(
+                    remote, commit, git=git, limits=limits, transcript=transcript
+                )
+            finally:
+                git.forget()
         transcript.say(f"{facts.files} files, {_size(facts.size)}")
         return checkout
 

@@ -60,7 +60,7 @@ class FakeGitHub:
         self.api = Api(self.state, self.hooks, app_id, key.public_key())
         self.calls: list[tuple[str, str]] = []
         self.troubles: list[Trouble] = []
-        self.held: asyncio.Event | None = None  # while it is there and not set, git gets no answer
+        self.held: asyncio.Event | None = None  # until it is set, git with a login gets no answer
         self.url = ""
         self._runner: web.AppRunner | None = None
 
@@ -195,7 +195,7 @@ class FakeGitHub:
         return await self.hooks.send("ping", {"zen": "Keep it logically awesome.", "hook_id": 1})
 
     async def _git(self, request: web.Request) -> web.StreamResponse:
-        if self.held is not None:
+        if self.held is not None and "Authorization" in request.headers:
             await self.held.wait()
         return await git_http.serve(request, self.state)
 

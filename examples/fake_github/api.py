@@ -27,12 +27,16 @@ def problem(status: int, message: str, **headers: str) -> web.Response:
 
 @dataclass
 class Api:
-    """Answers calls; `app_id` and `public_key` are those of the only App."""
+    """Answers calls; `app_id` and `public_key` are those of the only App.
+
+    `leeway` is by how many seconds the App's clock may differ; GitHub allows nothing.
+    """
 
     state: State
     hooks: Hooks
     app_id: str
     public_key: RSAPublicKey
+    leeway: float = 0
     sending: set[asyncio.Task[Delivery]] = field(default_factory=set)
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -69,6 +73,7 @@ class Api:
                     _bearer(request),
                     self.public_key,
                     algorithms=["RS256"],
+                    leeway=self.leeway,
                     options={"require": ["exp", "iat", "iss"]},
                 )
             except jwt.PyJWTError:

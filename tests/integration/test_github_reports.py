@@ -19,6 +19,8 @@ from events.envelope import Envelope, unwrap
 from events.states import DeploymentState, InstallationState
 from examples.fake_github.server import FakeGitHub
 from examples.fake_github.state import Repository
+from tests.support.api import Api
+from tests.support.eventually import eventually
 from tests.support.factories import (
     Site,
     Version,
@@ -30,6 +32,7 @@ from tests.support.factories import (
     fetch,
     sha,
 )
+from tests.support.running import backbone
 from zeitwork.errors import GitHubUnavailable
 from zeitwork.github.app import GitHubApp
 
@@ -247,6 +250,23 @@ async def test_where_there_is_nobody_to_tell_nothing_is_sent(desk: Desk, case: s
     await desk.tell(version)
     assert desk.github.calls == []
     assert await every(desk.work, GitHubReport) == []
+
+
+async def test_a_push_is_told_through_the_real_backbone(
+    desk: Desk, api: Api, nats_url: str
+) -> None:
+    """From the webhook to the commit status; the build waits, as nobody builds here."""
+    await desk.site()
+    desk.github.hooks.url = f"{api.base}/webhooks/github"
+    groups = ("github", "github-reports")
+    async with backbone(nats_url, desk.work, groups, reports=desk.reporter):
+        delivery = await desk.github.say_push(
+            desk.repository, sha(5), installation=desk.installation
+        )
+        assert delivery.status_code == 202
+        await eventually(lambda: desk.repository.statuses and desk.repository.check_runs)
+    (status,) = desk.repository.statuses
+    assert (status["sha"], status["state"]) == (sha(5), "pending")
 
 
 async def test_only_the_chosen_kinds_are_posted(desk: Desk, github_app: GitHubApp) -> None:

@@ -279,7 +279,7 @@ class GitHubLimited(GitHubUnavailable):
 
     code = "github_limited"
 
-    def __init__(self, message: str, *, seconds: float) -> None:
+    def __init__(self, message: str, *, seconds: float = 60.0) -> None:
         super().__init__(message, done=False)
         self.seconds = seconds
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
@@ -11,16 +12,19 @@ from consumers.builds.cancellations import CancellationListener
 from consumers.builds.claims import Place
 from consumers.builds.handler import Builder
 from consumers.builds.log_packer import LogPacker
+from consumers.builds.logins import GitHubLogins
 from consumers.builds.pipeline import Pipeline
 from consumers.builds.reconciler import BuildReconciler
 from consumers.dead_letters.gauge import DeadLetterGauge
 from consumers.deployments.reconciler import DeploymentReconciler
+from consumers.github.redeliveries import Redeliverer
+from consumers.github.reports import Reporter
 from consumers.nodes.heartbeats import HeartbeatListener, NodeReconciler
 from consumers.operations.reconciler import OperationReconciler
 from consumers.registry import GROUPS, bindings
 from consumers.runtime import ConsumerRuntime
 from consumers.scheduling.handler import PlacementReconciler
-from consumers.wiring import Wiring
+from consumers.wiring import Reports, Silence, Wiring
 from db import wake
 from db.engine import Database
 from db.leased import LeasedLoop
@@ -30,6 +34,8 @@ from zeitwork import ids
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.cache import RedisCache
 from zeitwork.config import Settings
+from zeitwork.github import app as github_apps
+from zeitwork.github.app import GitHubApp
 from zeitwork.loops import Loop
 from zeitwork.opsserver import OpsServer
 from zeitwork.service import Service, Supervisor
@@ -41,7 +47,8 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     database = Database(settings.database_url, application="consumers", pool_size=20)
     work = UnitOfWork(database, wake=wake.through(bus))
     cache = RedisCache(settings.cache_url)
-    pipeline = _pipeline(settings)
+    github = github_apps.configured(settings.github)
+    pipeline = _pipeline(settings, work, github)
     place = _place(settings)
     builder = Builder(work=work, bus=bus, pipeline=pipeline, place=place)
     wiring = Wiring(
@@ -51,11 +58,15 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
         build_slots=settings.consumers.build_slots,
         drain_seconds=settings.drain_seconds,
         cache=cache,
+        github=github,
+        github_web_url=settings.github.web_url,
+        reports=_reports(settings, work, github),
     )
     services: list[Service] = [
         database,
         bus,
         cache,
+        *_github(settings, work, github, groups),
         ConsumerRuntime(
             settings.nats_url, bindings(wiring, groups), replicas=settings.nats_replicas
         ),
@@ -74,6 +85,35 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     )
     services.insert(0, ops)
     return await supervisor.run()
+
+
+def _reports(settings: Settings, work: UnitOfWork, app: GitHubApp | None) -> Reports:
+    if app is None:
+        return Silence()
+    return Reporter(work, app, kinds=settings.github.reports, visit=settings.url_of)
+
+
+def _github(
+    settings: Settings, work: UnitOfWork, app: GitHubApp | None, groups: Sequence[str]
+) -> list[Service]:
+    """The App, and the search for webhooks that did not reach us."""
+    if app is None:
+        return []
+    services: list[Service] = [app]
+    hours = settings.github.redelivery_hours
+    if "github" in groups and hours > 0:
+        missing = Redeliverer(work, app, window=timedelta(hours=hours))
+        services.append(
+            LeasedLoop(
+                "github-redeliveries",
+                missing.round,
+                work=work,
+                holder=ids.new_uuid(),
+                interval=60,
+                timeout=120,
+            )
+        )
+    return services
 
 
 def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str], place: Place) -> list[Service]:
@@ -126,8 +166,9 @@ def _place(settings: Settings) -> Place:
     return Place(consumers.builder_name, consumers.build_slots, consumers.builds_per_organisation)
 
 
-def _pipeline(settings: Settings) -> Pipeline:
+def _pipeline(settings: Settings, work: UnitOfWork, app: GitHubApp | None) -> Pipeline:
     data = settings.data_dir
+    web_url = settings.github.web_url
     return Pipeline(
         blobs=DiskBlobStore(data / "blobs"),
         work_dir=data / "builds",
@@ -137,4 +178,5 @@ def _pipeline(settings: Settings) -> Pipeline:
         memory_mib=settings.consumers.build_memory_mib,
         cpus=settings.consumers.build_cpus,
         processes=settings.consumers.build_processes,
+        logins=GitHubLogins(work, app, web_url=web_url) if app is not None else None,
     )

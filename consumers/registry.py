@@ -9,6 +9,7 @@ from consumers.binding import Binding, Bound, RawBinding
 from consumers.dead_letters import handler as dead_letters
 from consumers.deployments import handler as deployments
 from consumers.github import handler as github
+from consumers.github.installations import Keeper
 from consumers.handling import FactHandler, once
 from consumers.instances import handler as instances
 from consumers.operations.handler import Operator
@@ -22,6 +23,7 @@ from events import builds, streams
 from events import dead_letters as dead_letter_facts
 from events import deployments as deployment_facts
 from events import github as github_facts
+from events import installations as installation_facts
 from events import instances as instance_facts
 from events import nodes as node_facts
 from events import operations as operation_facts
@@ -35,6 +37,7 @@ GROUPS = (
     "dead-letters",
     "deployments",
     "github",
+    "github-reports",
     "instances",
     "operations",
     "route-cache",
@@ -71,7 +74,8 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
                 instance_facts.InstanceReady: deployments.instance_ready,
             },
         ),
-        "github": _facts(wiring, streams.GITHUB, {github_facts.PushReceived: github.push_received}),
+        "github": _github(wiring),
+        "github-reports": _github_reports(wiring),
         "instances": _facts(
             wiring,
             streams.INSTANCES,
@@ -102,6 +106,16 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
     return [each for some in found for each in (some if isinstance(some, tuple) else (some,))]
 
 
+_REPORTED: tuple[type[Event], ...] = (
+    deployment_facts.DeploymentActivated,
+    deployment_facts.DeploymentBuilding,
+    deployment_facts.DeploymentCancelled,
+    deployment_facts.DeploymentCreated,
+    deployment_facts.DeploymentDeploying,
+    deployment_facts.DeploymentFailed,
+    deployment_facts.DeploymentStopped,
+    deployment_facts.DeploymentSuperseded,
+)
 _ROUTING: tuple[type[Event], ...] = (
     deployment_facts.DeploymentActivated,
     deployment_facts.DeploymentCancelled,
@@ -127,6 +141,31 @@ def _facts(
             for event, handler in handlers.items()
         },
     )
+
+
+def _github_reports(wiring: Wiring) -> Binding:
+    report = wiring.reports.deployment_changed
+    return Binding(streams.GITHUB_REPORTS, dict.fromkeys(_REPORTED, report))
+
+
+def _github(wiring: Wiring) -> tuple[Binding, Binding]:
+    durable = streams.GITHUB_INSTALLATIONS
+    keeper = Keeper(
+        wiring.work,
+        app=wiring.github,
+        web_url=wiring.github_web_url,
+        consumer=durable.name + wiring.inbox_suffix,
+    )
+    installations = Binding(
+        durable,
+        {
+            installation_facts.InstallationChanged: keeper.installation_changed,
+            installation_facts.RepositoryChanged: keeper.repository_changed,
+        },
+        concurrency=2,
+    )
+    pushes = _facts(wiring, streams.GITHUB, {github_facts.PushReceived: github.push_received})
+    return pushes, installations
 
 
 def _operator(wiring: Wiring) -> Operator:

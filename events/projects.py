@@ -12,3 +12,11 @@ class ProjectCreated(Event, type="project.created"):
     environment_id: str
     slug: str
     github_repo: str | None
+
+
+class ProjectSourceChanged(Event, type="project.source_changed"):
+    """Its repository was renamed or transferred, and it went along."""
+
+    project_id: str
+    github_repo: str
+    previous: str

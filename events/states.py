@@ -44,6 +44,14 @@ class InstanceState(StrEnum):
     LOST = "lost"
 
 
+class InstallationState(StrEnum):
+    """The GitHub App in an account."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETED = "deleted"
+
+
 class NodeState(StrEnum):
     """A machine that runs instances."""
 
@@ -81,7 +89,7 @@ class OperationState(StrEnum):
 
 
 _D, _B, _I, _N, _W = DeploymentState, BuildState, InstanceState, NodeState, DeliveryState
-_L, _O = DeadLetterState, OperationState
+_L, _O, _G = DeadLetterState, OperationState, InstallationState
 _State = TypeVar(
     "_State",
     DeploymentState,
@@ -91,6 +99,7 @@ _State = TypeVar(
     DeliveryState,
     DeadLetterState,
     OperationState,
+    InstallationState,
 )
 
 # By machine first: members of different machines are equal when their words are.
@@ -138,6 +147,11 @@ MOVES: Final[Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]]] = {
         _L.OPEN: frozenset({_L.REDRIVEN, _L.DISCARDED}),
         _L.REDRIVEN: frozenset(),
         _L.DISCARDED: frozenset(),
+    },
+    InstallationState: {
+        _G.ACTIVE: frozenset({_G.SUSPENDED, _G.DELETED}),
+        _G.SUSPENDED: frozenset({_G.ACTIVE, _G.DELETED}),
+        _G.DELETED: frozenset(),
     },
     OperationState: {
         _O.QUEUED: frozenset({_O.RUNNING, _O.FAILED}),

@@ -17,6 +17,7 @@ from events import (
     dead_letters,
     deployments,
     github,
+    installations,
     instances,
     nodes,
     operations,
@@ -217,6 +218,34 @@ def _facts(name: str, description: str, *events: type[Event]) -> Durable:
 
 
 GITHUB: Final = _facts("github-v1", "Pushes become deployments", github.PushReceived)
+GITHUB_INSTALLATIONS: Final = replace(
+    _facts(
+        "github-installations-v1",
+        "Keeps installations and repositories as GitHub has them",
+        installations.InstallationChanged,
+        installations.RepositoryChanged,
+    ),
+    attempts=10,
+    delays=(1.0, 5.0, 30.0, 120.0, 600.0),
+    deadline=300.0,
+)
+GITHUB_REPORTS: Final = replace(
+    _facts(
+        "github-reports-v1",
+        "Tells GitHub how deployments stand",
+        deployments.DeploymentActivated,
+        deployments.DeploymentBuilding,
+        deployments.DeploymentCancelled,
+        deployments.DeploymentCreated,
+        deployments.DeploymentDeploying,
+        deployments.DeploymentFailed,
+        deployments.DeploymentStopped,
+        deployments.DeploymentSuperseded,
+    ),
+    attempts=12,
+    delays=(2.0, 10.0, 30.0, 120.0, 600.0),
+    deferrals=200,
+)
 DEPLOYMENTS: Final = _facts(
     "deployments-v1",
     "Moves deployments along their states",
@@ -303,6 +332,8 @@ DURABLES: Final[Sequence[Durable]] = (
     DEAD_LETTERS,
     DEPLOYMENTS,
     GITHUB,
+    GITHUB_INSTALLATIONS,
+    GITHUB_REPORTS,
     INSTANCES,
     OPERATIONS,
     REDRIVES,

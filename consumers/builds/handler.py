@@ -114,6 +114,7 @@ class Builder:
             clone_url=build.clone_url,
             commit_sha=build.commit_sha,
             root_directory=build.root_directory,
+            project_id=build.project_id,
         )
         doubt = self._doubts[build.id] = asyncio.Event()
         running = spawn(self._pipeline.build(request, log.write), f"build-{build.id}")

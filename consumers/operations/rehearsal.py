@@ -37,6 +37,7 @@ def rehearsing(wiring: Wiring, rehearsal: Rehearsal, refused: Refused) -> Wiring
         builder=RefusingBuilder(refused),
         cache=RecordingCache(wiring.cache, refused),
         bus=RecordingBus(wiring.bus, refused),
+        reports=RefusingReports(refused),
     )
 
 
@@ -51,6 +52,17 @@ class RefusingBuilder:
         assert isinstance(event, BuildRequested)  # noqa: S101 - bound so by the registry
         self._refused.note("build", build_id=event.build_id)
         return Drop("a dry run does not build")
+
+
+class RefusingReports:
+    """Says about which deployment it was to tell GitHub."""
+
+    def __init__(self, refused: Refused) -> None:
+        self._refused = refused
+
+    async def deployment_changed(self, envelope: Envelope) -> Outcome:
+        self._refused.note("github.report", deployment_id=envelope.subject)
+        return Drop("a dry run posts nothing")
 
 
 class RecordingCache:

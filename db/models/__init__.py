@@ -7,6 +7,13 @@ from db.models.builds import Artifact, Build, BuilderHost, BuildLog, BuildLogPac
 from db.models.dead_letters import DeadLetter
 from db.models.deployments import Deployment
 from db.models.github import WebhookDelivery
+from db.models.github_app import (
+    GitHubDeliveryScan,
+    GitHubInstallation,
+    GitHubRedelivery,
+    GitHubReport,
+    GitHubRepository,
+)
 from db.models.instances import Instance
 from db.models.nodes import Node
 from db.models.operations import Operation
@@ -26,6 +33,11 @@ __all__ = [
     "Deployment",
     "Environment",
     "EventLog",
+    "GitHubDeliveryScan",
+    "GitHubInstallation",
+    "GitHubRedelivery",
+    "GitHubReport",
+    "GitHubRepository",
     "Inbox",
     "Instance",
     "Lease",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
-from urllib.parse import urlsplit
 
 from aiohttp import web
 from pydantic import BaseModel, model_validator
@@ -161,10 +160,8 @@ async def change(call: Call) -> web.Response:
 
 
 def url_of(host: str, settings: Settings) -> str:
-    """The address of a host for visitors: scheme and port of the public URL."""
-    public = urlsplit(settings.public_url)
-    port = f":{public.port}" if public.port else ""
-    return f"{public.scheme}://{host}{port}/"
+    """The address of a host for visitors."""
+    return settings.url_of(host)
 
 
 def view(project: Project, environments: Sequence[Environment], settings: Settings) -> ProjectView:

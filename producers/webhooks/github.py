@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from db.queries.github import NewDelivery
 from events.event import Event
-from producers.webhooks import payloads, signatures
+from producers.webhooks import installation_payloads, payloads, signatures
 from producers.webhooks.intake import Arrival, Intake
 from zeitwork import ids, metrics
 from zeitwork.errors import InvalidInput, MalformedBody
@@ -61,12 +61,16 @@ async def receive(
     return Receipt(guid, outcome)
 
 
-_KNOWN = frozenset({"push", "ping"})
+_KNOWN = frozenset({"push", "ping", *installation_payloads.EVENTS})
 
 
 def _event(name: str, payload: dict[str, object], *, delivery_id: str) -> Event | None:
     """What the delivery says to the platform, if anything."""
-    return payloads.push(payload, delivery_id=delivery_id) if name == "push" else None
+    if name == "push":
+        return payloads.push(payload, delivery_id=delivery_id)
+    if name in installation_payloads.EVENTS:
+        return installation_payloads.changed(name, payload, delivery_id=delivery_id)
+    return None
 
 
 def _why_ignored(name: str) -> str:

@@ -174,10 +174,9 @@ async def test_the_digest_names_things_not_ids_and_tells_states_apart(
         await world.settle()
     same = await digest(ordered.database)
     assert same == await digest(stormy.database)
-    assert all(
-        same[table]
-        for table in BUSINESS_TABLES - {"users", "memberships", "build_logs", "build_log_packs"}
-    )
+    unused = {"users", "memberships", "build_logs", "build_log_packs"}
+    unused |= {table for table in BUSINESS_TABLES if table.startswith("github_")}
+    assert all(same[table] for table in BUSINESS_TABLES - unused)
     async with stormy.transaction() as tx:
         (instance, _) = await every(stormy, Instance)
         (await tx.session.get_one(Instance, instance.id)).port = 1

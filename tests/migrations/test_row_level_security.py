@@ -41,16 +41,25 @@ async def two(work: UnitOfWork, migrated_url: str) -> tuple[str, str]:
     """The uuids of two organisations that have rows everywhere."""
     await add_node(work)
     found = []
-    for _ in range(2):
+    for number in range(2):
         version = await furnish(work)
         uuid = uuid_of(version.deployment.organisation_id)
         build = ids.to_uuid(ids.Prefix.BUILD, version.build.id)
+        deployment = ids.to_uuid(ids.Prefix.DEPLOYMENT, version.deployment.id)
         user = ids.new_uuid()
         execute(
             migrated_url,
             f"INSERT INTO users (id, email, name) VALUES ('{user}', '{user}@test', 'x');"
             f"INSERT INTO memberships VALUES ('{user}', '{uuid}', 'owner');"
             f"INSERT INTO build_log_packs VALUES ('{build}', 1, '', '{uuid}');"
+            "INSERT INTO github_installations"
+            " (id, organisation_id, account, account_type, repository_selection, state, seen_at,"
+            f" version) VALUES ({number}, '{uuid}', 'a', 'User', 'all', 'active', now(), 1);"
+            "INSERT INTO github_repositories"
+            " (id, installation_id, organisation_id, full_name, private, seen_at)"
+            f" VALUES ({number}, {number}, '{uuid}', 'a/b', true, now());"
+            "INSERT INTO github_reports (deployment_id, organisation_id, posted)"
+            f" VALUES ('{deployment}', '{uuid}', '{{}}');"
             f"INSERT INTO build_logs VALUES ('{build}', 1, now(), 'a line', '{uuid}');"
             "INSERT INTO dead_letters (id, stream, durable, sequence, subject, organisation_id,"
             " headers, payload, attempts, error_code, error_detail, state, version)"

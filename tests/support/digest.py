@@ -19,6 +19,11 @@ from db.models import (
     BuildLogPack,
     Deployment,
     Environment,
+    GitHubDeliveryScan,
+    GitHubInstallation,
+    GitHubRedelivery,
+    GitHubReport,
+    GitHubRepository,
     Instance,
     Membership,
     Node,
@@ -49,6 +54,11 @@ _NAMES: Sequence[tuple[type[Base], tuple[str, ...]]] = (
     (Instance, ("deployment_id", "slot")),
     (RoutingCache, ("host",)),
     (WebhookDelivery, ("guid",)),
+    (GitHubInstallation, ("id",)),
+    (GitHubRepository, ("id",)),
+    (GitHubReport, ("deployment_id",)),
+    (GitHubDeliveryScan, ("id",)),
+    (GitHubRedelivery, ("guid",)),
 )
 BUSINESS_TABLES = frozenset(model.__tablename__ for model, _ in _NAMES)
 # What an order of delivery may change and nobody can see: how often a row was written.

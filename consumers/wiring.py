@@ -18,6 +18,17 @@ class Builds(Protocol):
     async def build_requested(self, envelope: Envelope) -> Outcome: ...
 
 
+class Refs(Protocol):
+    """Looks references up; see `consumers.builds.refs.GitRefs`."""
+
+    async def commit_of(self, clone_url: str, ref: str) -> str:
+        """The commit that a branch, a tag or a full reference names now.
+
+        Raises:
+            SourceUnavailable: there is none, or no access.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """The real ones, or those of a rehearsal.
@@ -29,6 +40,7 @@ class Wiring:
     work: UnitOfWork
     bus: Bus
     builder: Builds
+    refs: Refs
     build_slots: int
     drain_seconds: float
     cache: Cache

@@ -12,3 +12,10 @@ class ProjectCreated(Event, type="project.created"):
     environment_id: str
     slug: str
     github_repo: str | None
+
+
+class ProjectRemoved(Event, type="project.removed"):
+    """Nothing of it is left but the log of its events."""
+
+    project_id: str
+    slug: str

@@ -63,6 +63,23 @@ class DeliveryState(StrEnum):
     IGNORED = "ignored"
 
 
+class PreviewState(StrEnum):
+    """A pull request's or a branch's preview; it ends with its row."""
+
+    WAITING = "waiting"
+    ACTIVE = "active"
+    CLOSING = "closing"
+
+
+class TriggerState(StrEnum):
+    """What became of something that asked for a deployment."""
+
+    PENDING = "pending"
+    DEPLOYED = "deployed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
 class DeadLetterState(StrEnum):
     """What was decided about a message that no attempt could handle."""
 
@@ -82,6 +99,7 @@ class OperationState(StrEnum):
 
 _D, _B, _I, _N, _W = DeploymentState, BuildState, InstanceState, NodeState, DeliveryState
 _L, _O = DeadLetterState, OperationState
+_P, _T = PreviewState, TriggerState
 _State = TypeVar(
     "_State",
     DeploymentState,
@@ -91,6 +109,8 @@ _State = TypeVar(
     DeliveryState,
     DeadLetterState,
     OperationState,
+    PreviewState,
+    TriggerState,
 )
 
 # By machine first: members of different machines are equal when their words are.
@@ -138,6 +158,17 @@ MOVES: Final[Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]]] = {
         _L.OPEN: frozenset({_L.REDRIVEN, _L.DISCARDED}),
         _L.REDRIVEN: frozenset(),
         _L.DISCARDED: frozenset(),
+    },
+    PreviewState: {
+        _P.WAITING: frozenset({_P.ACTIVE, _P.CLOSING}),
+        _P.ACTIVE: frozenset({_P.CLOSING}),
+        _P.CLOSING: frozenset(),
+    },
+    TriggerState: {
+        _T.PENDING: frozenset({_T.DEPLOYED, _T.SKIPPED, _T.FAILED}),
+        _T.DEPLOYED: frozenset(),
+        _T.SKIPPED: frozenset(),
+        _T.FAILED: frozenset(),
     },
     OperationState: {
         _O.QUEUED: frozenset({_O.RUNNING, _O.FAILED}),

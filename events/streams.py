@@ -16,13 +16,16 @@ from events import (
     builds,
     dead_letters,
     deployments,
+    environments,
     github,
     instances,
     nodes,
     operations,
+    previews,
     projects,
     routes,
     subjects,
+    triggers,
 )
 from events.event import MAX_EVENT_BYTES, Event
 from events.tokens import pattern, token
@@ -237,6 +240,8 @@ INSTANCES: Final = _facts("instances-v1", "Takes the nodes' reports", instances.
 ROUTING: Final = _facts(
     "routing-v1",
     "Keeps routing_cache and tells the proxies",
+    environments.EnvironmentClosing,
+    environments.EnvironmentCreated,
     projects.ProjectCreated,
     deployments.DeploymentActivated,
     deployments.DeploymentCancelled,
@@ -250,7 +255,17 @@ ROUTING: Final = _facts(
     instances.InstanceLost,
 )
 ROUTE_CACHE: Final = _facts(
-    "route-cache-v1", "Copies routes into the shared cache", routes.RouteChanged
+    "route-cache-v1",
+    "Copies routes into the shared cache",
+    routes.RouteChanged,
+    routes.RouteRemoved,
+)
+PREVIEWS: Final = _facts(
+    "previews-v1",
+    "Pull requests and branches get previews, and lose them",
+    github.PullRequestReceived,
+    previews.BranchPushed,
+    previews.PreviewApproved,
 )
 BUILDS_PRODUCTION: Final = Durable(
     "build-production-v1",
@@ -262,6 +277,15 @@ BUILDS_PRODUCTION: Final = Durable(
     delays=(10.0, 60.0),
     max_ack_pending=64,
     deadline=1200.0,
+)
+DEPLOYS: Final = Durable(
+    "deploys-v1",
+    "Finds the commits of branches and tags that are to be deployed",
+    JOBS.name,
+    (subjects.jobs(triggers.DeployRequested, "production"),),
+    attempts=3,
+    delays=(2.0, 10.0),
+    max_ack_pending=32,
 )
 DEAD_LETTERS: Final = Durable(
     "dead-letters-v1",
@@ -301,9 +325,11 @@ DURABLES: Final[Sequence[Durable]] = (
     BUILDS_PRODUCTION,
     DEAD_LETTERS,
     DEPLOYMENTS,
+    DEPLOYS,
     GITHUB,
     INSTANCES,
     OPERATIONS,
+    PREVIEWS,
     REDRIVES,
     ROUTE_CACHE,
     ROUTING,

@@ -16,13 +16,16 @@ from events import (
     builds,
     dead_letters,
     deployments,
+    environments,
     github,
     instances,
     nodes,
     operations,
     organisations,
+    previews,
     projects,
     routes,
+    triggers,
 )
 from events.envelope import NO_PROJECT, Envelope
 from events.event import Event
@@ -47,6 +50,10 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
         deployments.DeploymentFailed,
         deployments.DeploymentStopped,
         deployments.DeploymentSuperseded,
+        environments.EnvironmentClosing,
+        environments.EnvironmentCreated,
+        environments.EnvironmentRemoved,
+        github.PullRequestReceived,
         github.PushReceived,
         instances.InstanceCreated,
         instances.InstanceDraining,
@@ -63,7 +70,13 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
         nodes.NodeSuspect,
         operations.OperationFinished,
         organisations.OrganisationCreated,
+        previews.BranchPushed,
+        previews.PreviewApproved,
+        previews.PreviewClosed,
+        previews.PreviewOpened,
+        previews.PreviewWaiting,
         projects.ProjectCreated,
+        projects.ProjectRemoved,
         routes.RouteChanged,
         routes.RouteRemoved,
     }
@@ -71,6 +84,7 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
 JOBS: Final[Mapping[type[Event], str]] = {
     builds.BuildRequested: "build",
     operations.OperationRequested: "operation",
+    triggers.DeployRequested: "deploy",
 }
 
 QUEUES_READ: Final = "zw.read.queues"

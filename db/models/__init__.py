@@ -6,14 +6,17 @@ from db.models.base import Base
 from db.models.builds import Artifact, Build, BuildLog
 from db.models.dead_letters import DeadLetter
 from db.models.deployments import Deployment
-from db.models.github import WebhookDelivery
+from db.models.github import GitRef, PullRequest, WebhookDelivery
+from db.models.hooks import DeployHook
 from db.models.instances import Instance
 from db.models.nodes import Node
 from db.models.operations import Operation
 from db.models.organisations import Membership, Organisation, User
 from db.models.outbox import EventLog, Inbox, Lease, Outbox
+from db.models.previews import Preview
 from db.models.projects import Environment, Project
 from db.models.routes import RoutingCache
+from db.models.triggers import Trigger
 
 __all__ = [
     "Artifact",
@@ -21,9 +24,11 @@ __all__ = [
     "Build",
     "BuildLog",
     "DeadLetter",
+    "DeployHook",
     "Deployment",
     "Environment",
     "EventLog",
+    "GitRef",
     "Inbox",
     "Instance",
     "Lease",
@@ -32,8 +37,11 @@ __all__ = [
     "Operation",
     "Organisation",
     "Outbox",
+    "Preview",
     "Project",
+    "PullRequest",
     "RoutingCache",
+    "Trigger",
     "User",
     "WebhookDelivery",
 ]

@@ -59,7 +59,10 @@ class BuildLog(TenantOwned, Base):
 
 
 class Artifact(TenantOwned, Base):
-    """A built application in the blob store; equal content of a project is one artifact."""
+    """A built application in the blob store; equal content of a project is one artifact.
+
+    `orphaned_at` is since when no deployment refers to it; it is deleted some time later.
+    """
 
     __tablename__ = "artifacts"
     __table_args__ = (UniqueConstraint("project_id", "digest"),)
@@ -72,3 +75,4 @@ class Artifact(TenantOwned, Base):
     size: Mapped[int] = mapped_column(BigInteger)
     manifest: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[CreatedAt]
+    orphaned_at: Mapped[Utc | None]

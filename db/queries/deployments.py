@@ -28,13 +28,15 @@ OPEN_STATES = tuple(DEADLINES)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is to be deployed, and who says so."""
+    """What is to be deployed, and who says so; see `Deployment` for `trusted` and `host`."""
 
     commit_sha: str
     ref: str
     commit_message: str
     clone_url: str
     actor: str
+    trusted: bool = True
+    host: str | None = None
 
 
 async def deployment_create(
@@ -54,6 +56,8 @@ async def deployment_create(
         commit_message=source.commit_message,
         actor=source.actor,
         replicas=environment.replicas,
+        trusted=source.trusted,
+        host=source.host,
         correlation_id=context.current().correlation_id or "",
         traceparent=tracing.current_traceparent(),
         deadline_at=clock.now() + DEADLINES[DeploymentState.QUEUED],
@@ -189,6 +193,21 @@ async def deployments_older(
         .where(
             Deployment.environment_id == environment_id,
             Deployment.number < number,
+            Deployment.state.in_([*OPEN_STATES, DeploymentState.ACTIVE]),
+        )
+        .order_by(Deployment.number)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return (await session.execute(query)).scalars().all()
+
+
+async def deployments_running(session: AsyncSession, environment_id: str) -> Sequence[Deployment]:
+    """Deployments of the environment that are not in a terminal state, locked."""
+    query = (
+        select(Deployment)
+        .where(
+            Deployment.environment_id == environment_id,
             Deployment.state.in_([*OPEN_STATES, DeploymentState.ACTIVE]),
         )
         .order_by(Deployment.number)

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from db.queries.github import delivery_finish, delivery_insert
 from db.session import Transaction, UnitOfWork
+from events.github import PULL_REQUEST_ACTIONS
 from events.states import DeliveryState
 from producers.webhooks import payloads, signatures
 from zeitwork import failpoints, metrics
@@ -27,10 +28,11 @@ _NAME = re.compile(r"[a-z_]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a delivery; `outcome` is accepted, ignored or duplicate."""
+    """What became of a delivery; `outcome` is accepted, ignored (with a reason) or duplicate."""
 
     guid: str
     outcome: str
+    reason: str | None = None
 
 
 async def receive(
@@ -50,28 +52,41 @@ async def receive(
         stored = await delivery_insert(
             tx.session, guid=guid, event=event, action=_action(payload), body=compressed
         )
-        outcome = "duplicate"
+        outcome, reason = "duplicate", None
         if stored is not None:
-            outcome = await _announce(tx, event, payload, delivery_id=stored)
+            reason = await _announce(tx, event, payload, delivery_id=stored)
+            outcome = "accepted" if reason is None else "ignored"
         failpoints.reach(Failpoint.WEBHOOK_STORED)
     failpoints.reach(Failpoint.WEBHOOK_COMMITTED)
     metrics.WEBHOOK_DELIVERIES.labels(event if event in _KNOWN else "other", outcome).inc()
-    return Receipt(guid, outcome)
+    return Receipt(guid, outcome, reason)
 
 
-_KNOWN = frozenset({"push", "ping"})
+_KNOWN = frozenset({"ping", "pull_request", "push"})
 
 
 async def _announce(
     tx: Transaction, event: str, payload: dict[str, object], *, delivery_id: str
-) -> str:
+) -> str | None:
+    """Emit what was said, or finish the delivery with the reason why nothing is."""
+    action = _action(payload)
     if event == "push":
-        said = payloads.push(payload, delivery_id=delivery_id)
-        tx.emit(said, subject=delivery_id)
-        return "accepted"
-    reason = "ping" if event == "ping" else f"the event {event} is not used"
+        tx.emit(payloads.push(payload, delivery_id=delivery_id), subject=delivery_id)
+        return None
+    if event == "pull_request" and action in PULL_REQUEST_ACTIONS:
+        tx.emit(payloads.pull_request(payload, delivery_id=delivery_id), subject=delivery_id)
+        return None
+    reason = _why_ignored(event, action)
     await delivery_finish(tx.session, delivery_id, DeliveryState.IGNORED, reason=reason)
-    return "ignored"
+    return reason
+
+
+def _why_ignored(event: str, action: str | None) -> str:
+    if event == "ping":
+        return "ping"
+    if event == "pull_request":
+        return f"the action {action} of a pull request changes no preview"
+    return f"the event {event} is not used"
 
 
 def _header(value: str | None, form: re.Pattern[str], name: str) -> str:

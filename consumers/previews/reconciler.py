@@ -15,7 +15,7 @@ from db.queries.github import (
     pull_request_lock,
     pull_requests_without_preview,
 )
-from db.queries.previews import previews_expired, previews_of_environment, previews_waiting
+from db.queries.previews import previews_of_environment, previews_unwanted, previews_waiting
 from db.queries.projects import environment_lock_if_there, project_lock
 from db.queries.removal import (
     artifact_delete,
@@ -53,7 +53,7 @@ class PreviewReconciler:
     async def _bring_all(self) -> None:
         async with self._work.database.read() as session:
             due = [
-                *await previews_expired(session, clock.now(), limit=_BATCH),
+                *await previews_unwanted(session, clock.now(), limit=_BATCH),
                 *await previews_waiting(session, limit=_BATCH),
             ]
             missing = await pull_requests_without_preview(session, limit=_BATCH)

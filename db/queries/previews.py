@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Preview
+from db.models import Preview, Project
 from db.queries.projects import environment_lock
 from db.queries.removal import environment_close
 from db.session import Transaction
@@ -72,12 +72,17 @@ async def previews_of_environment(session: AsyncSession, environment_id: str) ->
     return (await session.execute(query)).scalars().all()
 
 
-async def previews_expired(
+async def previews_unwanted(
     session: AsyncSession, now: datetime, *, limit: int
 ) -> Sequence[Preview]:
+    """What has expired, and what is left of a project that makes no previews any more."""
     query = (
         select(Preview)
-        .where(Preview.expires_at < now, Preview.state != PreviewState.CLOSING)
+        .join(Project, Project.id == Preview.project_id)
+        .where(
+            or_(Preview.expires_at < now, Project.previews_enabled.is_(False)),
+            Preview.state != PreviewState.CLOSING,
+        )
         .order_by(Preview.expires_at)
         .limit(limit)
     )

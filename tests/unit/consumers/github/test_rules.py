@@ -22,9 +22,7 @@ def verdict(
     return judge(Push(**said), filters or Filters(), places)
 
 
-@pytest.mark.parametrize(
-    ("branch", "deployed"), [("main", [PRODUCTION]), ("release/1", [STAGING])]
-)
+@pytest.mark.parametrize(("branch", "deployed"), [("main", [PRODUCTION]), ("release/1", [STAGING])])
 def test_an_environment_follows_its_branch_or_pattern(branch: str, deployed: list[Place]) -> None:
     assert verdict(branch) == Verdict(deploys=tuple(deployed))
 

@@ -104,7 +104,5 @@ def test_one_that_is_opened_again_waits_for_the_end_of_the_one_before() -> None:
 def test_the_clock_orders_and_within_a_second_the_action(
     said: tuple[int, str], known: tuple[int, str], *, news: bool
 ) -> None:
-    first, second = (
-        (AT + timedelta(seconds=seconds), action) for seconds, action in (said, known)
-    )
+    first, second = ((AT + timedelta(seconds=seconds), action) for seconds, action in (said, known))
     assert is_news(first, second) == news

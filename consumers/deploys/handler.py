@@ -35,6 +35,8 @@ class Deployer:
             trigger = await trigger_find(session, event.trigger_id)
             if trigger is None or trigger.state is not TriggerState.PENDING:
                 return Done()
+            if trigger.environment_id is None:
+                return Done()
             project = await project_find(session, trigger.project_id)
         if project is None:
             return Done()

@@ -5,7 +5,7 @@ https://docs.github.com/en/webhooks/webhook-events-and-payloads
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -29,7 +29,7 @@ def _encodable(value: Any) -> Any:
     return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
-_Text = Annotated[str, BeforeValidator(_encodable)]
+Text = Annotated[str, BeforeValidator(_encodable)]
 
 
 class _Part(BaseModel):
@@ -40,8 +40,8 @@ _AnyPart = TypeVar("_AnyPart", bound=_Part)
 
 
 class _Repository(_Part):
-    full_name: _Text = Field(max_length=200, pattern=r"^[^/\s]+/[^/\s]+$")
-    clone_url: _Text = Field(max_length=2000)
+    full_name: Text = Field(max_length=200, pattern=r"^[^/\s]+/[^/\s]+$")
+    clone_url: Text = Field(max_length=2000)
     pushed_at: int | None = Field(None, ge=0, le=2**40)
 
 
@@ -50,18 +50,18 @@ class _Installation(_Part):
 
 
 class _Commit(_Part):
-    message: _Text = ""
-    added: list[_Text] = []
-    modified: list[_Text] = []
-    removed: list[_Text] = []
+    message: Text = ""
+    added: list[Text] = []
+    modified: list[Text] = []
+    removed: list[Text] = []
 
 
 class _Pusher(_Part):
-    name: _Text = Field("unknown", max_length=200)
+    name: Text = Field("unknown", max_length=200)
 
 
 class _Push(_Part):
-    ref: _Text = Field(max_length=512, pattern=r"^refs/")
+    ref: Text = Field(max_length=512, pattern=r"^refs/")
     before: str | None = Field(None, pattern=_SHA)
     after: str = Field(pattern=_SHA)
     created: bool = False
@@ -75,11 +75,11 @@ class _Push(_Part):
 
 
 class _HeadRepository(_Part):
-    full_name: _Text = Field(max_length=200)
+    full_name: Text = Field(max_length=200)
 
 
 class _Base(_Part):
-    ref: _Text = Field(max_length=512)
+    ref: Text = Field(max_length=512)
 
 
 class _Head(_Base):
@@ -88,13 +88,13 @@ class _Head(_Base):
 
 
 class _User(_Part):
-    login: _Text = Field("unknown", max_length=200)
+    login: Text = Field("unknown", max_length=200)
 
 
 class _PullRequest(_Part):
     number: int = Field(ge=1, le=2**31 - 1)
-    state: _Text
-    title: _Text = ""
+    state: Text
+    title: Text = ""
     draft: bool = False
     head: _Head
     base: _Base
@@ -174,13 +174,15 @@ def changed(commits: Sequence[_Commit]) -> tuple[str, ...] | None:
     """What the commits change, by path; None when it cannot be told."""
     if not commits or len(commits) >= _MOST_COMMITS:
         return None
-    files = dict.fromkeys(
-        path for each in commits for path in (*each.added, *each.modified, *each.removed)
-    )
-    small = (
-        len(files) <= _MOST_FILES and sum(len(path.encode()) for path in files) <= _MOST_FILES_BYTES
-    )
-    return tuple(files) if files and small else None
+    return small(path for each in commits for path in (*each.added, *each.modified, *each.removed))
+
+
+def small(paths: Iterable[str]) -> tuple[str, ...] | None:
+    """The paths, each once; None when there are none, or more than an event should hold."""
+    files = tuple(dict.fromkeys(paths))
+    size = sum(len(path.encode()) for path in files)
+    fits = 0 < len(files) <= _MOST_FILES and size <= _MOST_FILES_BYTES
+    return files if fits else None
 
 
 def _read(model: type[_AnyPart], body: object, name: str) -> _AnyPart:

@@ -13,10 +13,8 @@ from sqlalchemy import text
 from consumers.previews.reconciler import ARTIFACT_GRACE
 from db.models import (
     Artifact,
-    Build,
     Deployment,
     Instance,
-    Node,
     PullRequest,
     RoutingCache,
     Trigger,
@@ -36,7 +34,6 @@ from tests.support.factories import (
     envelope,
     events_of,
     every,
-    fetch,
     sha,
 )
 from tests.support.previews import Stage, add_pull

@@ -14,7 +14,6 @@ from db.queries.github import delivery_insert
 from db.session import UnitOfWork
 from events.envelope import Envelope
 from events.github import PullRequestReceived
-
 from events.states import InstanceState
 from tests.support.factories import (
     REPO,
@@ -30,7 +29,6 @@ from tests.support.factories import (
     report_all,
     sha,
 )
-
 from zeitwork.blobs import DiskBlobStore
 
 _numbers = itertools.count(1)

@@ -42,9 +42,9 @@ async def list_(
 async def create(
     project: _Project,
     name: Annotated[str, Parameter(help="Its name, also in its URL.")],
+    branch: _Rule,
     /,
     *,
-    branch: _Rule,
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> int:
     """Create an environment; pushes to its branch are deployed to it."""
@@ -60,9 +60,9 @@ async def create(
 async def change(
     project: _Project,
     name: Annotated[str, Parameter(help="Name of the environment.")],
+    branch: _Rule,
     /,
     *,
-    branch: _Rule,
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> int:
     """Let an environment follow another branch, from the next push on."""

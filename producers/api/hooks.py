@@ -115,9 +115,9 @@ async def remove(call: Call) -> web.Response:
 
 
 async def deploy(call: Call) -> web.Response:
-    """`POST /hooks/{hook}?secret=…`: deploy what the hook is for.
+    """`POST /hooks/{hook}`: deploy what the hook is for, if `secret` is right.
 
-    The secret is a parameter, not a part of the path: paths are logged.
+    The secret is in the query, not in the path: paths are logged.
     """
     secret = call.request.query.get("secret", "")
     async with call.work.transaction() as tx:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from db.models import Environment, Project
 from db.queries.organisations import organisation_find
@@ -77,8 +77,8 @@ class ProjectChanges(Body):
     preview_branches: Annotated[list[BranchRule], Field(max_length=50)] | None = None
     preview_limit: Annotated[int, Field(ge=1, le=1000)] | None = None
     preview_max_age_days: Annotated[int, Field(ge=1, le=365)] | None = None
-    # Text in JSON, which is not guessed to be anything else.
-    preview_forks: Annotated[ForkPolicy, Field(strict=False)] | None = None
+    # The body's types are not guessed, and JSON has only text for it.
+    preview_forks: Annotated[ForkPolicy, BeforeValidator(ForkPolicy)] | None = None
 
 
 class EnvironmentView(BaseModel):

@@ -45,11 +45,22 @@ async def two(work: UnitOfWork, migrated_url: str) -> tuple[str, str]:
         version = await furnish(work)
         uuid = uuid_of(version.deployment.organisation_id)
         build = ids.to_uuid(ids.Prefix.BUILD, version.build.id)
+        project = ids.to_uuid(ids.Prefix.PROJECT, version.deployment.project_id)
         user = ids.new_uuid()
         execute(
             migrated_url,
             f"INSERT INTO users (id, email, name) VALUES ('{user}', '{user}@test', 'x');"
             f"INSERT INTO memberships VALUES ('{user}', '{uuid}', 'owner');"
+            "INSERT INTO deploy_hooks (id, project_id, organisation_id, name, environment,"
+            " secret_hash, generation, version)"
+            f" VALUES ('{user}', '{project}', '{uuid}', 'h', 'production', 'x', 1, 1);"
+            "INSERT INTO previews (id, project_id, organisation_id, repository, source, branch,"
+            " from_fork, head_sha, state, expires_at, version)"
+            f" VALUES ('{user}', '{project}', '{uuid}', 'a/b', 'pr-1', 'b', false, 'c',"
+            " 'waiting', now(), 1);"
+            "INSERT INTO triggers (id, project_id, organisation_id, kind, ref, message, actor,"
+            " state, version)"
+            f" VALUES ('{user}', '{project}', '{uuid}', 'manual', 'main', '', 'a', 'pending', 1);"
             f"INSERT INTO build_logs VALUES ('{build}', 1, now(), 'a line', '{uuid}');"
             "INSERT INTO dead_letters (id, stream, durable, sequence, subject, organisation_id,"
             " headers, payload, attempts, error_code, error_detail, state, version)"

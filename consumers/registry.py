@@ -53,6 +53,7 @@ GROUPS = (
 def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
     """The bindings of the named groups; every group by default."""
     table: dict[str, Bound | tuple[Bound, ...]] = {
+        **_triggers(wiring),
         "builds": Binding(
             streams.BUILDS_PRODUCTION,
             {builds.BuildRequested: wiring.builder.build_requested},
@@ -78,11 +79,6 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
                 instance_facts.InstanceReady: deployments.instance_ready,
             },
         ),
-        "deploys": Binding(
-            streams.DEPLOYS,
-            {trigger_facts.DeployRequested: Deployer(wiring.work, wiring.refs).deploy_requested},
-        ),
-        "github": _facts(wiring, streams.GITHUB, {github_facts.PushReceived: github.push_received}),
         "instances": _facts(
             wiring,
             streams.INSTANCES,
@@ -92,15 +88,6 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
             streams.OPERATIONS,
             {operation_facts.OperationRequested: _operator(wiring).operation_requested},
             concurrency=2,
-        ),
-        "previews": _facts(
-            wiring,
-            streams.PREVIEWS,
-            {
-                github_facts.PullRequestReceived: previews.pull_request_received,
-                preview_facts.BranchPushed: previews.branch_pushed,
-                preview_facts.PreviewApproved: previews.preview_approved,
-            },
         ),
         "route-cache": Binding(
             streams.ROUTE_CACHE,
@@ -123,6 +110,26 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
     }
     found = [table[group] for group in groups]
     return [each for some in found for each in (some if isinstance(some, tuple) else (some,))]
+
+
+def _triggers(wiring: Wiring) -> dict[str, Binding]:
+    """What asks for deployments."""
+    return {
+        "deploys": Binding(
+            streams.DEPLOYS,
+            {trigger_facts.DeployRequested: Deployer(wiring.work, wiring.refs).deploy_requested},
+        ),
+        "github": _facts(wiring, streams.GITHUB, {github_facts.PushReceived: github.push_received}),
+        "previews": _facts(
+            wiring,
+            streams.PREVIEWS,
+            {
+                github_facts.PullRequestReceived: previews.pull_request_received,
+                preview_facts.BranchPushed: previews.branch_pushed,
+                preview_facts.PreviewApproved: previews.preview_approved,
+            },
+        ),
+    }
 
 
 _ROUTING: tuple[type[Event], ...] = (

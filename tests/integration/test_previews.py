@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
-from consumers.previews.reconciler import ARTIFACT_GRACE
 from db.models import (
-    Artifact,
-    Deployment,
-    Instance,
-    PullRequest,
     RoutingCache,
     Trigger,
 )
-from db.models.base import Base
 from db.session import UnitOfWork
-from events.event import decode
 from events.previews import ForkPolicy, PreviewApproved
-from events.routes import RouteRemoved
-from events.states import DeliveryState, DeploymentState, PreviewState, TriggerState
+from events.states import DeliveryState, PreviewState, TriggerState
 from tests.support.factories import (
     MovableClock,
     add_node,
@@ -32,11 +22,10 @@ from tests.support.factories import (
     add_site,
     changed,
     envelope,
-    events_of,
     every,
     sha,
 )
-from tests.support.previews import Stage, add_pull
+from tests.support.previews import Stage, add_pull, counts
 from zeitwork import clock
 
 DAY = 86_400.0
@@ -88,88 +77,6 @@ async def test_the_next_commit_takes_the_host_and_the_one_before_loses_its_own(
     assert {row.deployment_id for row in rows.values()} == {second.id}
 
 
-async def test_nothing_is_left_of_a_closed_pull_request(
-    stage: Stage, time: MovableClock, tmp_path: Path
-) -> None:
-    before = await counts(stage.work)
-    await stage.hear("opened")
-    (first,) = await stage.deployments()
-    await stage.serve(first)
-    await stage.hear("synchronize", head_sha=sha(2))
-    _, second = await stage.deployments()
-    await stage.serve(second)
-    await stage.hear("synchronize", head_sha=sha(3))  # still builds when all of it ends
-    artifacts = await every(stage.work, Artifact)
-    await put_blobs(stage, tmp_path, artifacts)
-    (environment,) = await stage.environments()
-
-    await stage.hear("closed", head_sha=sha(3))
-    states = [each.state for each in await stage.deployments()]
-    assert states == [
-        DeploymentState.SUPERSEDED,
-        DeploymentState.STOPPED,
-        DeploymentState.CANCELLED,
-    ]
-    (left,) = await every(stage.work, RoutingCache)
-    assert left.host == stage.site.environment.host
-    await stage.reconcile()
-    assert len(await stage.environments()) == 1  # its instances have not stopped yet
-    await stage.stop_all()
-    await stage.reconcile()
-    assert await stage.environments() == []
-    assert await stage.previews() == []
-    assert await every(stage.work, Instance) == []
-    assert {each.digest for each in await every(stage.work, Artifact)} == {
-        each.digest for each in artifacts
-    }
-    time.advance(ARTIFACT_GRACE.total_seconds() + 1)
-    await stage.reconcile()
-    assert await counts(stage.work) == before
-    assert [each for each in (tmp_path / "blobs").rglob("*") if each.is_file()] == []
-    removed = {said.host for said in await removals(stage)}
-    assert removed == {environment.host, first.host, second.host}
-
-
-async def test_an_artifact_that_something_else_came_to_use_stays(
-    stage: Stage, time: MovableClock, tmp_path: Path
-) -> None:
-    await stage.hear("opened")
-    (preview,) = await stage.deployments()
-    await stage.serve(preview)
-    await stage.push(after=sha(9))
-    (production,) = await every(stage.work, Deployment, environment_id=stage.site.environment.id)
-    assert production.number == preview.number  # so its build has the same content
-    await put_blobs(stage, tmp_path, await every(stage.work, Artifact))
-    await stage.hear("closed")
-    await stage.stop_all()
-    await stage.reconcile()
-    await stage.serve(production)
-    time.advance(ARTIFACT_GRACE.total_seconds() + 1)
-    await stage.reconcile()
-    (artifact,) = await every(stage.work, Artifact)
-    assert await stage.blobs.find(artifact.digest) is not None
-
-
-async def test_a_blob_that_was_put_again_meanwhile_stays(
-    stage: Stage, time: MovableClock, tmp_path: Path
-) -> None:
-    """Its builder has stored it and not yet said so: no row tells of it."""
-    await stage.hear("opened")
-    (preview,) = await stage.deployments()
-    await stage.serve(preview)
-    await stage.hear("closed")
-    await stage.stop_all()
-    await stage.reconcile()
-    time.advance(ARTIFACT_GRACE.total_seconds() + 1)
-    (artifact,) = await every(stage.work, Artifact)
-    (path,) = await put_blobs(stage, tmp_path, [artifact])
-    fresh = clock.now().timestamp()
-    os.utime(path, (fresh, fresh))
-    await stage.reconcile()
-    assert await every(stage.work, Artifact) == []
-    assert path.exists()
-
-
 async def test_what_was_said_before_the_end_and_comes_after_it_opens_nothing(
     stage: Stage,
 ) -> None:
@@ -195,27 +102,6 @@ async def test_an_older_commit_that_comes_late_is_not_deployed(stage: Stage) -> 
         await stage.conveyor.deliver(said)
     await stage.conveyor.settle()
     assert [each.commit_sha for each in await stage.deployments()] == [sha(1), sha(3)]
-
-
-async def test_one_that_is_opened_again_while_it_ends_is_deployed_once_it_has_ended(
-    stage: Stage,
-) -> None:
-    await stage.hear("opened")
-    (deployment,) = await stage.deployments()
-    await stage.serve(deployment)
-    host = (await stage.environments())[0].host
-    (before,) = await every(stage.work, RoutingCache, host=host)
-    await stage.hear("closed")
-    delivery = await stage.hear("reopened")
-    assert delivery.reason == "the preview before it is still being taken down"
-    await stage.stop_all()
-    await stage.reconcile()
-    (again,) = await stage.deployments()
-    assert again.id != deployment.id
-    (row,) = await every(stage.work, RoutingCache, host=host)
-    # Proxies remember the version of a host that is gone, and take only what is newer.
-    removed = max(said.version for said in await removals(stage) if said.host == host)
-    assert before.version < removed < row.version
 
 
 async def test_a_fork_waits_for_the_approval_of_each_commit(stage: Stage) -> None:
@@ -269,28 +155,6 @@ async def test_the_newest_waits_at_the_limit_and_the_oldest_that_waits_comes_fir
     await stage.reconcile()
     found = {each.pull_number: each.state for each in await stage.previews()}
     assert found == {2: PreviewState.ACTIVE, 3: PreviewState.WAITING}
-
-
-async def test_one_of_which_nothing_is_heard_ends_and_stays_ended(
-    stage: Stage, time: MovableClock
-) -> None:
-    await stage.configure(preview_max_age_days=2)
-    await stage.hear("opened")
-    time.advance(1.5 * DAY)
-    await stage.hear("synchronize", head_sha=sha(2))
-    time.advance(1.5 * DAY)
-    await stage.reconcile()
-    assert len(await stage.previews()) == 1
-    time.advance(DAY)
-    for _ in range(3):
-        await stage.reconcile()
-    assert await stage.previews() == []
-    assert await stage.environments() == []
-    (pull,) = await every(stage.work, PullRequest)
-    assert pull.open
-    # News bring it back.
-    await stage.hear("synchronize", head_sha=sha(3))
-    assert len(await stage.environments()) == 1
 
 
 async def test_drafts_wait_until_they_are_ready(stage: Stage) -> None:
@@ -358,20 +222,6 @@ async def test_a_push_that_comes_after_the_deletion_of_its_branch_makes_no_previ
     assert await stage.deployments() == []
 
 
-async def test_the_end_of_a_branch_ends_the_pull_request_of_it_but_not_a_forks(
-    stage: Stage,
-) -> None:
-    await stage.configure(preview_forks=ForkPolicy.ALLOW)
-    await stage.hear("opened", number=1)
-    await stage.hear("opened", number=2, head_repo="mallory/shop")
-    await stage.push(ref="refs/heads/feature/x", after="0" * 40, before=sha(1), deleted=True)
-    await stage.reconcile()
-    (left,) = await stage.previews()
-    assert left.pull_number == 2
-    await stage.reconcile()
-    assert len(await stage.previews()) == 1
-
-
 async def test_each_project_of_a_repository_decides_for_itself(
     stage: Stage, work: UnitOfWork, tmp_path: Path
 ) -> None:
@@ -420,40 +270,3 @@ async def approve(stage: Stage) -> None:
     said = PreviewApproved(preview_id=preview.id, commit_sha=preview.head_sha)
     await stage.conveyor.deliver(envelope(said, subject=preview.id))
     await stage.conveyor.settle()
-
-
-async def put_blobs(stage: Stage, directory: Path, artifacts: Sequence[Artifact]) -> list[Path]:
-    """Files at the digests that the rows name, as old as the artifacts are."""
-    found = []
-    for artifact in artifacts:
-        path = stage.blobs.path(artifact.digest)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-        found.append(path)
-    return found
-
-
-async def removals(stage: Stage) -> list[RouteRemoved]:
-    rows = await events_of(stage.work.database, type_=RouteRemoved.event_type)
-    found = [decode(row.type, row.schema_version, row.payload) for row in rows]
-    return [said for said in found if isinstance(said, RouteRemoved)]
-
-
-async def counts(work: UnitOfWork) -> dict[str, int]:
-    """How many rows each table has, but for what is kept as history, for a time."""
-    history = {
-        "event_log",
-        "outbox",
-        "inbox",
-        "triggers",
-        "webhook_deliveries",
-        "pull_requests",
-        "git_refs",
-    }
-    found = {}
-    async with work.database.read() as session:
-        for table in Base.metadata.sorted_tables:
-            if table.name not in history:
-                rows = await session.execute(text(f"SELECT count(*) FROM {table.name}"))
-                found[table.name] = rows.scalar_one()
-    return found

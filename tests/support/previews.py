@@ -8,8 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
 from consumers.previews.reconciler import PreviewReconciler
 from db.models import Build, Deployment, Environment, Instance, Preview, Project, WebhookDelivery
+from db.models.base import Base
 from db.queries.github import delivery_insert
 from db.session import UnitOfWork
 from events.envelope import Envelope
@@ -134,3 +137,23 @@ async def add_pull(work: UnitOfWork, action: str, **changes: Any) -> Envelope:
             **changes,
         }
         return tx.emit(PullRequestReceived(**fields), subject=stored)
+
+
+async def counts(work: UnitOfWork) -> dict[str, int]:
+    """How many rows each table has, but for what is kept as history, for a time."""
+    history = {
+        "event_log",
+        "outbox",
+        "inbox",
+        "triggers",
+        "webhook_deliveries",
+        "pull_requests",
+        "git_refs",
+    }
+    found = {}
+    async with work.database.read() as session:
+        for table in Base.metadata.sorted_tables:
+            if table.name not in history:
+                rows = await session.execute(text(f"SELECT count(*) FROM {table.name}"))
+                found[table.name] = rows.scalar_one()
+    return found

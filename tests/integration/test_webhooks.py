@@ -64,6 +64,11 @@ async def test_a_push_is_stored_with_its_event(api: Api, work: UnitOfWork) -> No
         "clone_url": "https://github.com/Codertocat/Hello-World.git",
         "commit_message": "a change",
         "pusher": "Codertocat",
+        "project_id": None,
+        "before": "6113728f27ae82c7b1a177c8d03f9e96e0adf246",
+        "pushed_at": None,
+        "files": None,
+        "skip_mark": None,
     }
     assert [waiting.event_log_id for waiting in await every(work, Outbox)] == [row.id]
 

@@ -95,6 +95,7 @@ def effective_secrets(settings: Settings, made: Secrets) -> Secrets:
         node_token=settings.node_token.get_secret_value() or made.node_token,
         github_webhook_secret=settings.github_webhook_secret.get_secret_value()
         or made.github_webhook_secret,
+        hook_key=settings.hook_key.get_secret_value() or made.hook_key,
     )
 
 
@@ -120,6 +121,7 @@ def environment(
         "ZEITWORK_API_TOKEN": secrets.api_token,
         "ZEITWORK_NODE_TOKEN": secrets.node_token,
         "ZEITWORK_GITHUB_WEBHOOK_SECRET": secrets.github_webhook_secret,
+        "ZEITWORK_HOOK_KEY": secrets.hook_key,
         "ZEITWORK_PUBLIC_URL": public_url(settings, ports),
         "ZEITWORK_API__PORT": str(ports["api"].got),
         "ZEITWORK_PROXY__PORT": str(ports["proxy"].got),

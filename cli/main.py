@@ -10,7 +10,20 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
 
-from cli import builds, database, deployments, events, exits, nats_context, output, projects, serve
+from cli import (
+    builds,
+    database,
+    deployments,
+    environments,
+    events,
+    exits,
+    hooks,
+    nats_context,
+    output,
+    previews,
+    projects,
+    serve,
+)
 from cli.client import ApiProblem
 from cli.deployments import deploy
 from cli.detect import detect
@@ -18,6 +31,7 @@ from cli.exits import Exit
 from cli.logs import logs as logs_command
 from cli.options import Flag, Json, Options
 from cli.queues import queues
+from cli.triggers import triggers
 from zeitwork import __version__, logs
 from zeitwork.errors import ZeitworkError
 
@@ -32,12 +46,16 @@ app.command(database.app)
 app.command(projects.app)
 app.command(deployments.app)
 app.command(builds.app)
+app.command(environments.app)
+app.command(hooks.app)
+app.command(previews.app)
 app.command(events.app)
 app.command(nats_context.app)
 app.command(deploy)
 app.command(detect)
 app.command(logs_command, name="logs")
 app.command(queues)
+app.command(triggers)
 
 
 @app.command

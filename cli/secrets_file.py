@@ -18,6 +18,7 @@ class Secrets:
     api_token: str = field(repr=False)
     node_token: str = field(repr=False)
     github_webhook_secret: str = field(repr=False)
+    hook_key: str = field(repr=False)
 
 
 def ensure(path: Path) -> Secrets:

@@ -15,12 +15,15 @@ from consumers.builds.log_packer import LogPacker
 from consumers.builds.logins import GitHubLogins
 from consumers.builds.pipeline import Pipeline
 from consumers.builds.reconciler import BuildReconciler
+from consumers.builds.refs import GitRefs
 from consumers.dead_letters.gauge import DeadLetterGauge
 from consumers.deployments.reconciler import DeploymentReconciler
+from consumers.deploys.reconciler import TriggerReconciler
 from consumers.github.redeliveries import Redeliverer
 from consumers.github.reports import Reporter
 from consumers.nodes.heartbeats import HeartbeatListener, NodeReconciler
 from consumers.operations.reconciler import OperationReconciler
+from consumers.previews.reconciler import PreviewReconciler
 from consumers.registry import GROUPS, bindings
 from consumers.runtime import ConsumerRuntime
 from consumers.scheduling.handler import PlacementReconciler
@@ -55,6 +58,7 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
         work=work,
         bus=bus,
         builder=builder,
+        refs=GitRefs(),
         build_slots=settings.consumers.build_slots,
         drain_seconds=settings.drain_seconds,
         cache=cache,
@@ -71,6 +75,7 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
             settings.nats_url, bindings(wiring, groups), replicas=settings.nats_replicas
         ),
         *_watchers(bus, work, groups, place),
+        *_keepers(settings, work, groups),
     ]
     if "builds" in groups:
         # What a killed process left is on this machine's disk: every process looks for itself.
@@ -159,6 +164,23 @@ def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str], place: Plac
             LeasedLoop("scheduling", pending.round, work=work, holder=holder, interval=10)
         )
     return watchers
+
+
+def _keepers(settings: Settings, work: UnitOfWork, groups: Sequence[str]) -> list[Service]:
+    """What keeps promises to people: previews as asked for, triggers with an answer."""
+    holder: UUID = ids.new_uuid()
+    keepers: list[Service] = []
+    if "deploys" in groups:
+        triggers = TriggerReconciler(work)
+        keepers.append(
+            LeasedLoop("triggers", triggers.round, work=work, holder=holder, interval=30)
+        )
+    if "previews" in groups:
+        previews = PreviewReconciler(work, blobs=DiskBlobStore(settings.data_dir / "blobs"))
+        keepers.append(
+            LeasedLoop("previews", previews.round, work=work, holder=holder, interval=10)
+        )
+    return keepers
 
 
 def _place(settings: Settings) -> Place:

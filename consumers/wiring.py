@@ -19,6 +19,17 @@ class Builds(Protocol):
     async def build_requested(self, envelope: Envelope) -> Outcome: ...
 
 
+class Refs(Protocol):
+    """Looks references up; see `consumers.builds.refs.GitRefs`."""
+
+    async def commit_of(self, clone_url: str, ref: str) -> str:
+        """The commit that a branch, a tag or a full reference names now.
+
+        Raises:
+            SourceUnavailable: there is none, or no access.
+        """
+
+
 class Reports(Protocol):
     """See `consumers.github.reports.Reporter`."""
 
@@ -46,6 +57,7 @@ class Wiring:
     work: UnitOfWork
     bus: Bus
     builder: Builds
+    refs: Refs
     build_slots: int
     drain_seconds: float
     cache: Cache

@@ -20,3 +20,10 @@ class ProjectSourceChanged(Event, type="project.source_changed"):
     project_id: str
     github_repo: str
     previous: str
+
+
+class ProjectRemoved(Event, type="project.removed"):
+    """Nothing of it is left but the log of its events."""
+
+    project_id: str
+    slug: str

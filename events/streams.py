@@ -16,14 +16,17 @@ from events import (
     builds,
     dead_letters,
     deployments,
+    environments,
     github,
     installations,
     instances,
     nodes,
     operations,
+    previews,
     projects,
     routes,
     subjects,
+    triggers,
 )
 from events.event import MAX_EVENT_BYTES, Event
 from events.tokens import pattern, token
@@ -266,6 +269,8 @@ INSTANCES: Final = _facts("instances-v1", "Takes the nodes' reports", instances.
 ROUTING: Final = _facts(
     "routing-v1",
     "Keeps routing_cache and tells the proxies",
+    environments.EnvironmentClosing,
+    environments.EnvironmentCreated,
     projects.ProjectCreated,
     deployments.DeploymentActivated,
     deployments.DeploymentCancelled,
@@ -279,7 +284,17 @@ ROUTING: Final = _facts(
     instances.InstanceLost,
 )
 ROUTE_CACHE: Final = _facts(
-    "route-cache-v1", "Copies routes into the shared cache", routes.RouteChanged
+    "route-cache-v1",
+    "Copies routes into the shared cache",
+    routes.RouteChanged,
+    routes.RouteRemoved,
+)
+PREVIEWS: Final = _facts(
+    "previews-v1",
+    "Pull requests and branches get previews, and lose them",
+    github.PullRequestReceived,
+    previews.BranchPushed,
+    previews.PreviewApproved,
 )
 BUILDS_PRODUCTION: Final = Durable(
     "build-production-v1",
@@ -292,6 +307,15 @@ BUILDS_PRODUCTION: Final = Durable(
     deferrals=3600,  # a request waits for a slot by being put off, for as long as a queue may take
     max_ack_pending=64,
     deadline=1200.0,
+)
+DEPLOYS: Final = Durable(
+    "deploys-v1",
+    "Finds the commits of branches and tags that are to be deployed",
+    JOBS.name,
+    (subjects.jobs(triggers.DeployRequested, "production"),),
+    attempts=3,
+    delays=(2.0, 10.0),
+    max_ack_pending=32,
 )
 DEAD_LETTERS: Final = Durable(
     "dead-letters-v1",
@@ -331,11 +355,13 @@ DURABLES: Final[Sequence[Durable]] = (
     BUILDS_PRODUCTION,
     DEAD_LETTERS,
     DEPLOYMENTS,
+    DEPLOYS,
     GITHUB,
     GITHUB_INSTALLATIONS,
     GITHUB_REPORTS,
     INSTANCES,
     OPERATIONS,
+    PREVIEWS,
     REDRIVES,
     ROUTE_CACHE,
     ROUTING,

@@ -16,14 +16,17 @@ from events import (
     builds,
     dead_letters,
     deployments,
+    environments,
     github,
     installations,
     instances,
     nodes,
     operations,
     organisations,
+    previews,
     projects,
     routes,
+    triggers,
 )
 from events.envelope import NO_PROJECT, Envelope
 from events.event import Event
@@ -48,6 +51,10 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
         deployments.DeploymentFailed,
         deployments.DeploymentStopped,
         deployments.DeploymentSuperseded,
+        environments.EnvironmentClosing,
+        environments.EnvironmentCreated,
+        environments.EnvironmentRemoved,
+        github.PullRequestReceived,
         github.PushReceived,
         installations.InstallationChanged,
         installations.RepositoryChanged,
@@ -66,7 +73,13 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
         nodes.NodeSuspect,
         operations.OperationFinished,
         organisations.OrganisationCreated,
+        previews.BranchPushed,
+        previews.PreviewApproved,
+        previews.PreviewClosed,
+        previews.PreviewOpened,
+        previews.PreviewWaiting,
         projects.ProjectCreated,
+        projects.ProjectRemoved,
         projects.ProjectSourceChanged,
         routes.RouteChanged,
         routes.RouteRemoved,
@@ -75,6 +88,7 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
 JOBS: Final[Mapping[type[Event], str]] = {
     builds.BuildRequested: "build",
     operations.OperationRequested: "operation",
+    triggers.DeployRequested: "deploy",
 }
 
 QUEUES_READ: Final = "zw.read.queues"

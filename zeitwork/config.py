@@ -147,6 +147,9 @@ class Settings(BaseSettings):
     api_token: SecretStr = SecretStr("")
     node_token: SecretStr = SecretStr("")
     github_webhook_secret: SecretStr = SecretStr("")
+    hook_key: SecretStr = Field(
+        SecretStr(""), description="signing keys of webhooks follow from it; without it, none do"
+    )
 
     base_domain: str = Field("localhost", description="projects live at NAME.base_domain")
     public_url: str = Field(

@@ -29,11 +29,14 @@ class Prefix(StrEnum):
     DEPLOYMENT = "dep"
     ENVIRONMENT = "env"
     EVENT = "evt"
+    HOOK = "hok"
     INSTANCE = "ins"
     NODE = "nod"
     OPERATION = "opr"
     ORGANISATION = "org"
+    PREVIEW = "pvw"
     PROJECT = "prj"
+    TRIGGER = "trg"
     USER = "usr"
 
 

@@ -77,6 +77,9 @@ class RecordingCache:
         self._refused.note("cache.put", table=table, key=key, version=version, value=said)
         return True
 
+    async def remove(self, table: str, key: str, *, version: int) -> None:
+        self._refused.note("cache.remove", table=table, key=key, version=version)
+
     async def records(self, table: str) -> Mapping[str, bytes]:
         return await self._cache.records(table)
 

@@ -6,7 +6,7 @@ from db.models.base import Base
 from db.models.builds import Artifact, Build, BuilderHost, BuildLog, BuildLogPack
 from db.models.dead_letters import DeadLetter
 from db.models.deployments import Deployment
-from db.models.github import WebhookDelivery
+from db.models.github import GitRef, PullRequest, WebhookDelivery
 from db.models.github_app import (
     GitHubDeliveryScan,
     GitHubInstallation,
@@ -14,13 +14,16 @@ from db.models.github_app import (
     GitHubReport,
     GitHubRepository,
 )
+from db.models.hooks import DeployHook
 from db.models.instances import Instance
 from db.models.nodes import Node
 from db.models.operations import Operation
 from db.models.organisations import Membership, Organisation, User
 from db.models.outbox import EventLog, Inbox, Lease, Outbox
+from db.models.previews import Preview
 from db.models.projects import Environment, Project
 from db.models.routes import RoutingCache
+from db.models.triggers import Trigger
 
 __all__ = [
     "Artifact",
@@ -30,6 +33,7 @@ __all__ = [
     "BuildLogPack",
     "BuilderHost",
     "DeadLetter",
+    "DeployHook",
     "Deployment",
     "Environment",
     "EventLog",
@@ -38,6 +42,7 @@ __all__ = [
     "GitHubRedelivery",
     "GitHubReport",
     "GitHubRepository",
+    "GitRef",
     "Inbox",
     "Instance",
     "Lease",
@@ -46,8 +51,11 @@ __all__ = [
     "Operation",
     "Organisation",
     "Outbox",
+    "Preview",
     "Project",
+    "PullRequest",
     "RoutingCache",
+    "Trigger",
     "User",
     "WebhookDelivery",
 ]

@@ -41,7 +41,7 @@ from zeitwork import clock, context, ids
 
 SHA = "a" * 40
 REPO = "acme/shop"
-FACT_GROUPS = ("deployments", "github", "instances", "routing", "scheduling")
+FACT_GROUPS = ("deployments", "github", "instances", "previews", "routing", "scheduling")
 
 _numbers = itertools.count(1)
 
@@ -228,6 +228,7 @@ class Conveyor:
             work=work,
             bus=bus,
             builder=builder,
+            refs=cast("Any", None),
             build_slots=1,
             drain_seconds=5.0,
             cache=cast("Any", None),

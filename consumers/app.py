@@ -12,7 +12,7 @@ from consumers.builds.cancellations import CancellationListener
 from consumers.builds.claims import Place
 from consumers.builds.handler import Builder
 from consumers.builds.log_packer import LogPacker
-from consumers.builds.logins import GitHubLogins
+from consumers.builds.logins import GitHubLogins, Logins, NoLogins
 from consumers.builds.pipeline import Pipeline
 from consumers.builds.reconciler import BuildReconciler
 from consumers.builds.refs import GitRefs
@@ -51,14 +51,15 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     work = UnitOfWork(database, wake=wake.through(bus))
     cache = RedisCache(settings.cache_url)
     github = github_apps.configured(settings.github)
-    pipeline = _pipeline(settings, work, github)
+    logins = _logins(settings, work, github)
+    pipeline = _pipeline(settings, logins)
     place = _place(settings)
     builder = Builder(work=work, bus=bus, pipeline=pipeline, place=place)
     wiring = Wiring(
         work=work,
         bus=bus,
         builder=builder,
-        refs=GitRefs(),
+        refs=GitRefs(logins),
         build_slots=settings.consumers.build_slots,
         drain_seconds=settings.drain_seconds,
         cache=cache,
@@ -188,9 +189,12 @@ def _place(settings: Settings) -> Place:
     return Place(consumers.builder_name, consumers.build_slots, consumers.builds_per_organisation)
 
 
-def _pipeline(settings: Settings, work: UnitOfWork, app: GitHubApp | None) -> Pipeline:
+def _logins(settings: Settings, work: UnitOfWork, app: GitHubApp | None) -> Logins:
+    return NoLogins() if app is None else GitHubLogins(work, app, web_url=settings.github.web_url)
+
+
+def _pipeline(settings: Settings, logins: Logins) -> Pipeline:
     data = settings.data_dir
-    web_url = settings.github.web_url
     return Pipeline(
         blobs=DiskBlobStore(data / "blobs"),
         work_dir=data / "builds",
@@ -200,5 +204,5 @@ def _pipeline(settings: Settings, work: UnitOfWork, app: GitHubApp | None) -> Pi
         memory_mib=settings.consumers.build_memory_mib,
         cpus=settings.consumers.build_cpus,
         processes=settings.consumers.build_processes,
-        logins=GitHubLogins(work, app, web_url=web_url) if app is not None else None,
+        logins=logins,
     )

@@ -22,8 +22,8 @@ class Builds(Protocol):
 class Refs(Protocol):
     """Looks references up; see `consumers.builds.refs.GitRefs`."""
 
-    async def commit_of(self, clone_url: str, ref: str) -> str:
-        """The commit that a branch, a tag or a full reference names now.
+    async def commit_of(self, clone_url: str, ref: str, *, project_id: str | None = None) -> str:
+        """The commit that a branch, a tag or a full reference names now, seen as the project.
 
         Raises:
             SourceUnavailable: there is none, or no access.

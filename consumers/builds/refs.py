@@ -10,6 +10,7 @@ from pathlib import Path
 
 from consumers.builds import clone_url as addresses
 from consumers.builds.git import Git
+from consumers.builds.logins import Logins, NoLogins
 from zeitwork.errors import SourceUnavailable
 
 _MOST_FILE_BYTES = 16 * 1024 * 1024
@@ -23,23 +24,30 @@ _PEELED = "^{}"  # the commit that an annotated tag is about
 class GitRefs:
     """`git ls-remote` in a directory of its own."""
 
-    async def commit_of(self, clone_url: str, ref: str) -> str:
+    def __init__(self, logins: Logins | None = None) -> None:
+        self._logins = logins or NoLogins()
+
+    async def commit_of(self, clone_url: str, ref: str, *, project_id: str | None = None) -> str:
         """The commit that a branch, a tag or a full reference names now; a branch comes first.
 
         Raises:
             SourceUnavailable: there is none, or no access.
+            GitHubUnavailable: GitHub cannot be asked for a login now.
             TimedOut: the repository does not answer in time.
         """
-        remote = addresses.parse(clone_url)
         names = candidates(ref)
+        remote = await self._logins.with_login(addresses.parse(clone_url), project_id=project_id)
         with tempfile.TemporaryDirectory(prefix="zeitwork-refs-") as name:
             directory = Path(name)
             tree = directory / "tree"
             await asyncio.to_thread(tree.mkdir)
             git = Git(tree, directory / "gitconfig", _MOST_FILE_BYTES, _TIMEOUT_SECONDS)
-            await git.prepare(remote)
             patterns = [each for name in names for each in (name, name + _PEELED)]
-            done = await git.run("ls-remote", "--", remote.address, *patterns)
+            try:
+                await git.prepare(remote)
+                done = await git.run("ls-remote", "--", remote.address, *patterns)
+            finally:
+                git.forget()
         if done.returncode != 0:
             raise SourceUnavailable(
                 f"The branches and tags of {remote.address} cannot be read: "

@@ -42,15 +42,17 @@ class Deployer:
             return Done()
         clone_url = _clone_url(project, trigger)
         try:
-            commit_sha = await self._commit(clone_url, trigger.ref)
+            commit_sha = await self._commit(project, clone_url, trigger.ref)
         except SourceUnavailable as error:
             return await self._fail(trigger.id, error.message)
         return await self._deploy(project, trigger, clone_url, commit_sha)
 
-    async def _commit(self, clone_url: str | None, ref: str) -> str:
+    async def _commit(self, project: Project, clone_url: str | None, ref: str) -> str:
         if clone_url is None:
             raise SourceUnavailable("The project has no repository: say where to clone from.")
-        return ref if _SHA.fullmatch(ref) else await self._refs.commit_of(clone_url, ref)
+        if _SHA.fullmatch(ref):
+            return ref
+        return await self._refs.commit_of(clone_url, ref, project_id=project.id)
 
     async def _deploy(
         self, project: Project, seen: Trigger, clone_url: str | None, commit_sha: str

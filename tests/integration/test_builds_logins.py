@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from consumers.builds import clone_url
 from consumers.builds.logins import GitHubLogins
 from consumers.builds.pipeline import BuildRequest, Pipeline
+from consumers.builds.refs import GitRefs
 from db.models import EventLog, GitHubInstallation
 from db.queries.github_app import InstallationFacts, installation_put, moment
 from db.session import UnitOfWork
@@ -177,6 +178,16 @@ async def test_a_fetch_that_fails_lets_go_of_the_token_and_does_not_tell_it(shop
     (token,) = shop.tokens()
     assert token not in str(caught.value) + "".join(shop.lines)
     assert not logins_in_memory(os.getpid())
+
+
+async def test_a_branch_of_a_private_repository_is_looked_up_with_a_token(shop: Shop) -> None:
+    site = await shop.site()
+    refs = GitRefs(shop.logins)
+    assert await refs.commit_of(shop.url, "main", project_id=site.project.id) == shop.sha
+    assert len(shop.tokens()) == 1
+    assert not logins_in_memory(os.getpid())
+    with pytest.raises(SourceUnavailable):
+        await refs.commit_of(shop.url, "main")
 
 
 @pytest.mark.parametrize(

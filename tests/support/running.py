@@ -92,7 +92,8 @@ class KnownRefs:
         self.commits = commits
         self.asked: list[tuple[str, str]] = []
 
-    async def commit_of(self, clone_url: str, ref: str) -> str:
+    async def commit_of(self, clone_url: str, ref: str, *, project_id: str | None = None) -> str:
+        assert project_id is not None
         self.asked.append((clone_url, ref))
         if ref not in self.commits:
             raise SourceUnavailable(f"no branch or tag {ref!r}")

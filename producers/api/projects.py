@@ -75,6 +75,7 @@ class ProjectChanges(Body):
     include_paths: Globs | None = None
     exclude_paths: Globs | None = None
     previews_enabled: bool | None = None
+    newer_commit: Literal["cancel", "queue", "all"] | None = None
     preview_branches: Annotated[list[BranchRule], Field(max_length=50)] | None = None
     preview_limit: Annotated[int, Field(ge=1, le=1000)] | None = None
     preview_max_age_days: Annotated[int, Field(ge=1, le=365)] | None = None

@@ -174,7 +174,7 @@ class Hasty:
 
 
 async def test_an_older_deployment_of_the_commit_does_not_take_its_status_back(desk: Desk) -> None:
-    site = await desk.site()
+    site = await desk.site(newer_commit="all")
     old, new = await add_version(desk.work, site), await add_version(desk.work, site)
     async with changed(desk.work, Deployment, new.deployment.id) as row:
         row.commit_sha = old.deployment.commit_sha

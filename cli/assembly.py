@@ -96,6 +96,7 @@ def effective_secrets(settings: Settings, made: Secrets) -> Secrets:
         github_webhook_secret=settings.github_webhook_secret.get_secret_value()
         or made.github_webhook_secret,
         secret_keys=settings.secret_keys.get_secret_value() or made.secret_keys,
+        hook_key=settings.hook_key.get_secret_value() or made.hook_key,
     )
 
 
@@ -122,6 +123,7 @@ def environment(
         "ZEITWORK_NODE_TOKEN": secrets.node_token,
         "ZEITWORK_GITHUB_WEBHOOK_SECRET": secrets.github_webhook_secret,
         "ZEITWORK_SECRET_KEYS": secrets.secret_keys,
+        "ZEITWORK_HOOK_KEY": secrets.hook_key,
         "ZEITWORK_PUBLIC_URL": public_url(settings, ports),
         "ZEITWORK_API__PORT": str(ports["api"].got),
         "ZEITWORK_PROXY__PORT": str(ports["proxy"].got),

@@ -44,18 +44,17 @@ class Client:
 
     def __init__(self, session: outbound.Session, base: str) -> None:
         self._session = session
-        self._base = base.rstrip("/") + _PREFIX
+        self.origin = base.rstrip("/")
+        self._base = self.origin + _PREFIX
 
     async def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         return await self._call("GET", path, query=query)
 
-    async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        said = {name: value for name, value in body.items() if value is not None}
-        return await self._call("PATCH", path, body=said)
-
     async def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        said = {name: value for name, value in body.items() if value is not None}
-        return await self._call("POST", path, body=said)
+        return await self._call("POST", path, body=_given(body))
+
+    async def patch(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._call("PATCH", path, body=_given(body))
 
     async def delete(self, path: str, **query: str | int | None) -> dict[str, Any]:
         return await self._call("DELETE", path, query=query)
@@ -127,6 +126,10 @@ async def connect(options: Options) -> AsyncIterator[Client]:
         url, token = url or platform.api_url, token or platform.api_token
     async with outbound.session(token=token) as session:
         yield Client(session, url)
+
+
+def _given(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if value is not None}
 
 
 async def _check(answer: aiohttp.ClientResponse) -> None:

@@ -13,7 +13,7 @@ from cli.client import Client, connect
 from cli.exits import Exit
 from cli.options import Options
 from zeitwork import clock, subprocesses
-from zeitwork.errors import InvalidInput, ProgramFailed, TimedOut
+from zeitwork.errors import InvalidInput, ProgramFailed, SourceUnavailable, TimedOut
 
 app = App(name="deployments", help="Deployments: list, show, cancel.")
 _POLL_SECONDS = 0.25
@@ -29,6 +29,10 @@ async def deploy(
     commit: Annotated[
         str | None, Parameter(help="Full SHA; default: HEAD of --source or of this directory.")
     ] = None,
+    ref: Annotated[
+        str | None, Parameter(help="Branch, tag or SHA, looked up where the project is cloned.")
+    ] = None,
+    environment: Annotated[str, Parameter(help="Environment to deploy to.")] = "production",
     source: Annotated[
         Path | None, Parameter(help="Local repository to deploy from; default: the project's own.")
     ] = None,
@@ -36,13 +40,16 @@ async def deploy(
     wait_seconds: Annotated[float, Parameter(name="--timeout", help="Seconds to wait.")] = 900.0,
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> int:
-    """Deploy a commit; prints the URL once it serves."""
-    sha = commit or await head(source or Path.cwd())
+    """Deploy a commit, branch or tag; prints the URL once it serves."""
+    if commit is not None and ref is not None:
+        raise InvalidInput("Give --commit or --ref, not both.")
+    sha = None if ref is not None else commit or await head(source or Path.cwd())
     clone_url = source.resolve().as_uri() if source is not None else None
+    asked = {"commit_sha": sha, "ref": ref, "environment": environment, "clone_url": clone_url}
     async with connect(options) as client:
-        created = await client.post(
-            f"/projects/{project}/deployments", {"commit_sha": sha, "clone_url": clone_url}
-        )
+        created = await client.post(f"/projects/{project}/deployments", asked)
+        if ref is not None:
+            created = await _found(client, created, wait_seconds)
         if wait:
             return await _report(client, await _wait(client, created, wait_seconds), options)
     if options.json:
@@ -134,6 +141,26 @@ async def head(repository: Path) -> str:
             f"{repository} is not a git repository with a commit: give --commit or --source."
         ) from error
     return found.strip()
+
+
+async def _found(client: Client, trigger: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The deployment that a trigger led to, once the reference is looked up.
+
+    Raises:
+        SourceUnavailable: it led to none; the message says why.
+        TimedOut: nobody has looked it up.
+    """
+    path = f"/triggers/{trigger['id']}"
+    try:
+        async with asyncio.timeout(seconds):
+            with output.progress(f"Looking up {trigger['ref']} …"):
+                while (found := await client.get(path))["state"] == "pending":
+                    await clock.sleep(_POLL_SECONDS)
+    except TimeoutError as error:
+        raise TimedOut(f"{trigger['ref']} was not looked up within {seconds:g} s.") from error
+    if found["deployment_id"] is None:
+        raise SourceUnavailable(found["reason"])
+    return await client.get(f"/deployments/{found['deployment_id']}")
 
 
 async def _wait(client: Client, created: dict[str, Any], seconds: float) -> dict[str, Any]:

@@ -14,10 +14,13 @@ from cli import (
     builds,
     database,
     deployments,
+    environments,
     events,
     exits,
+    hooks,
     nats_context,
     output,
+    previews,
     projects,
     secret_keys,
     serve,
@@ -30,6 +33,7 @@ from cli.exits import Exit
 from cli.logs import logs as logs_command
 from cli.options import Flag, Json, Options
 from cli.queues import queues
+from cli.triggers import triggers
 from zeitwork import __version__, logs
 from zeitwork.errors import ZeitworkError
 
@@ -44,6 +48,9 @@ app.command(database.app)
 app.command(projects.app)
 app.command(deployments.app)
 app.command(builds.app)
+app.command(environments.app)
+app.command(hooks.app)
+app.command(previews.app)
 app.command(events.app)
 app.command(variables.app)
 app.command(secret_keys.app)
@@ -52,6 +59,7 @@ app.command(deploy)
 app.command(detect)
 app.command(logs_command, name="logs")
 app.command(queues)
+app.command(triggers)
 
 
 @app.command

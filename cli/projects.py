@@ -1,4 +1,4 @@
-"""`zeitwork projects …`."""
+"""`zeitwork projects …`: create, list, show, change, remove."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from cyclopts import App, Parameter
 
 from cli import output
 from cli.client import ApiProblem, Client, connect
-from cli.options import Options
+from cli.confirmation import confirm
+from cli.options import Flag, Options
 
-app = App(name="projects", help="Projects: create, list, show, change.")
+app = App(name="projects", help="Projects: create, list, show, change, remove.")
 _DEFAULT_ORGANISATION = "default"
 _CONFLICT = 409
 NewerCommit: TypeAlias = Literal["cancel", "queue", "all"]
+_Globs = Annotated[
+    tuple[str, ...] | None,
+    Parameter(help="Globs; repeatable. * stays within a directory, ** does not.", negative=""),
+]
 
 
 @app.command
@@ -92,21 +97,66 @@ async def show(
     return 0
 
 
-@app.command(name="set")
-async def set_(
+@app.command
+async def change(
     project: Annotated[str, Parameter(help="Slug or id.")],
     /,
     *,
+    root: Annotated[str | None, Parameter(help="Directory of the application.")] = None,
+    health_path: Annotated[str | None, Parameter(help="Path that answers once ready.")] = None,
+    include: _Globs = None,
+    exclude: _Globs = None,
+    previews: Annotated[bool | None, Parameter(help="Pull requests get previews.")] = None,
     newer_commit: Annotated[
         NewerCommit | None, Parameter(help="What a newer commit does to builds of older ones.")
     ] = None,
+    preview_branches: _Globs = None,
+    preview_limit: Annotated[int | None, Parameter(help="Previews at once; more wait.")] = None,
+    preview_days: Annotated[int | None, Parameter(help="Days that one lives without news.")] = None,
+    preview_forks: Annotated[
+        Literal["approve", "allow", "trust"] | None,
+        Parameter(help="Forks wait for approval, do not, or see secrets too."),
+    ] = None,
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> int:
-    """Change a project."""
+    """Change a project; what is not named stays. Lists are repeated options; '' empties one."""
+    changes = {
+        "root_directory": root,
+        "health_path": health_path,
+        "include_paths": _list(include),
+        "exclude_paths": _list(exclude),
+        "previews_enabled": previews,
+        "newer_commit": newer_commit,
+        "preview_branches": _list(preview_branches),
+        "preview_limit": preview_limit,
+        "preview_max_age_days": preview_days,
+        "preview_forks": preview_forks,
+    }
     async with connect(options) as client:
-        found = await client.patch(f"/projects/{project}", {"newer_commit": newer_commit})
-    _print(found, options)
+        changed = await client.patch(f"/projects/{project}", changes)
+    _print(changed, options)
     return 0
+
+
+@app.command
+async def remove(
+    project: Annotated[str, Parameter(help="Slug or id.")],
+    /,
+    *,
+    yes: Annotated[bool, Flag, Parameter(help="Do not ask.")] = False,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> int:
+    """Stop a project and remove all that belongs to it."""
+    if not yes and not await confirm(f"Remove {project}, with all its environments?"):
+        return 0
+    async with connect(options) as client:
+        closing = await client.delete(f"/projects/{project}")
+    _print(closing, options)
+    return 0
+
+
+def _list(said: tuple[str, ...] | None) -> list[str] | None:
+    return None if said is None else [each for each in said if each]
 
 
 async def ensure_organisation(client: Client, slug: str) -> None:
@@ -116,6 +166,17 @@ async def ensure_organisation(client: Client, slug: str) -> None:
     except ApiProblem as problem:
         if problem.status != _CONFLICT:
             raise
+
+
+def _previews(project: dict[str, Any]) -> str | None:
+    if not project["previews_enabled"]:
+        return None
+    branches = ", ".join(project["preview_branches"])
+    also = f", and branches {branches}" if branches else ""
+    return (
+        f"of pull requests{also}; {project['preview_limit']} at once, "
+        f"{project['preview_max_age_days']} days; forks: {project['preview_forks']}"
+    )
 
 
 def _print(project: dict[str, Any], options: Options) -> None:
@@ -129,6 +190,9 @@ def _print(project: dict[str, Any], options: Options) -> None:
             "Source": project["github_repo"] or project["clone_url"],
             "Root": project["root_directory"] or None,
             "Newer commit": project["newer_commit"],
+            "Deployed for": ", ".join(project["include_paths"]) or None,
+            "But not for": ", ".join(project["exclude_paths"]) or None,
+            "Previews": _previews(project),
             **{
                 f"{each['name']} ({each['branch']})": each["url"]
                 for each in project["environments"]

@@ -23,6 +23,7 @@ class Secrets:
     node_token: str = field(repr=False)
     github_webhook_secret: str = field(repr=False)
     secret_keys: str = field(repr=False)
+    hook_key: str = field(repr=False)
 
 
 def ensure(path: Path) -> Secrets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
@@ -11,16 +12,22 @@ from consumers.builds.cancellations import CancellationListener
 from consumers.builds.claims import Place
 from consumers.builds.handler import Builder
 from consumers.builds.log_packer import LogPacker
+from consumers.builds.logins import GitHubLogins, Logins, NoLogins
 from consumers.builds.pipeline import Pipeline
 from consumers.builds.reconciler import BuildReconciler
+from consumers.builds.refs import GitRefs
 from consumers.dead_letters.gauge import DeadLetterGauge
 from consumers.deployments.reconciler import DeploymentReconciler
+from consumers.deploys.reconciler import TriggerReconciler
+from consumers.github.redeliveries import Redeliverer
+from consumers.github.reports import Reporter
 from consumers.nodes.heartbeats import HeartbeatListener, NodeReconciler
 from consumers.operations.reconciler import OperationReconciler
+from consumers.previews.reconciler import PreviewReconciler
 from consumers.registry import GROUPS, bindings
 from consumers.runtime import ConsumerRuntime
 from consumers.scheduling.handler import PlacementReconciler
-from consumers.wiring import Wiring
+from consumers.wiring import Reports, Silence, Wiring
 from db import wake
 from db.engine import Database
 from db.leased import LeasedLoop
@@ -30,6 +37,8 @@ from zeitwork import ids, sealing
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.cache import RedisCache
 from zeitwork.config import Settings
+from zeitwork.github import app as github_apps
+from zeitwork.github.app import GitHubApp
 from zeitwork.loops import Loop
 from zeitwork.opsserver import OpsServer
 from zeitwork.service import Service, Supervisor
@@ -41,7 +50,9 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     database = Database(settings.database_url, application="consumers", pool_size=20)
     work = UnitOfWork(database, wake=wake.through(bus))
     cache = RedisCache(settings.cache_url)
-    pipeline = _pipeline(settings)
+    github = github_apps.configured(settings.github)
+    logins = _logins(settings, work, github)
+    pipeline = _pipeline(settings, logins)
     place = _place(settings)
     keys = sealing.ring(settings.secret_keys)
     builder = Builder(work=work, bus=bus, pipeline=pipeline, place=place, keys=keys)
@@ -49,18 +60,24 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
         work=work,
         bus=bus,
         builder=builder,
+        refs=GitRefs(logins),
         build_slots=settings.consumers.build_slots,
         drain_seconds=settings.drain_seconds,
         cache=cache,
+        github=github,
+        github_web_url=settings.github.web_url,
+        reports=_reports(settings, work, github),
     )
     services: list[Service] = [
         database,
         bus,
         cache,
+        *_github(settings, work, github, groups),
         ConsumerRuntime(
             settings.nats_url, bindings(wiring, groups), replicas=settings.nats_replicas
         ),
         *_watchers(bus, work, groups, place),
+        *_keepers(settings, work, groups),
     ]
     if "builds" in groups:
         # What a killed process left is on this machine's disk: every process looks for itself.
@@ -75,6 +92,35 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     )
     services.insert(0, ops)
     return await supervisor.run()
+
+
+def _reports(settings: Settings, work: UnitOfWork, app: GitHubApp | None) -> Reports:
+    if app is None:
+        return Silence()
+    return Reporter(work, app, kinds=settings.github.reports, visit=settings.url_of)
+
+
+def _github(
+    settings: Settings, work: UnitOfWork, app: GitHubApp | None, groups: Sequence[str]
+) -> list[Service]:
+    """The App, and the search for webhooks that did not reach us."""
+    if app is None:
+        return []
+    services: list[Service] = [app]
+    hours = settings.github.redelivery_hours
+    if "github" in groups and hours > 0:
+        missing = Redeliverer(work, app, window=timedelta(hours=hours))
+        services.append(
+            LeasedLoop(
+                "github-redeliveries",
+                missing.round,
+                work=work,
+                holder=ids.new_uuid(),
+                interval=60,
+                timeout=120,
+            )
+        )
+    return services
 
 
 def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str], place: Place) -> list[Service]:
@@ -122,12 +168,33 @@ def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str], place: Plac
     return watchers
 
 
+def _keepers(settings: Settings, work: UnitOfWork, groups: Sequence[str]) -> list[Service]:
+    """What keeps promises to people: previews as asked for, triggers with an answer."""
+    holder: UUID = ids.new_uuid()
+    keepers: list[Service] = []
+    if "deploys" in groups:
+        triggers = TriggerReconciler(work)
+        keepers.append(
+            LeasedLoop("triggers", triggers.round, work=work, holder=holder, interval=30)
+        )
+    if "previews" in groups:
+        previews = PreviewReconciler(work, blobs=DiskBlobStore(settings.data_dir / "blobs"))
+        keepers.append(
+            LeasedLoop("previews", previews.round, work=work, holder=holder, interval=10)
+        )
+    return keepers
+
+
 def _place(settings: Settings) -> Place:
     consumers = settings.consumers
     return Place(consumers.builder_name, consumers.build_slots, consumers.builds_per_organisation)
 
 
-def _pipeline(settings: Settings) -> Pipeline:
+def _logins(settings: Settings, work: UnitOfWork, app: GitHubApp | None) -> Logins:
+    return NoLogins() if app is None else GitHubLogins(work, app, web_url=settings.github.web_url)
+
+
+def _pipeline(settings: Settings, logins: Logins) -> Pipeline:
     data = settings.data_dir
     return Pipeline(
         blobs=DiskBlobStore(data / "blobs"),
@@ -138,4 +205,5 @@ def _pipeline(settings: Settings) -> Pipeline:
         memory_mib=settings.consumers.build_memory_mib,
         cpus=settings.consumers.build_cpus,
         processes=settings.consumers.build_processes,
+        logins=logins,
     )

@@ -8,11 +8,14 @@ from typing import Any
 from consumers.binding import Binding, Bound, RawBinding
 from consumers.dead_letters import handler as dead_letters
 from consumers.deployments import handler as deployments
+from consumers.deploys.handler import Deployer
 from consumers.github import handler as github
+from consumers.github.installations import Keeper
 from consumers.handling import FactHandler, once
 from consumers.instances import handler as instances
 from consumers.operations.handler import Operator
 from consumers.operations.registry import runners as operation_runners
+from consumers.previews import handler as previews
 from consumers.routing import caching
 from consumers.routing import handler as routing
 from consumers.routing.rebuild import RoutingRebuilder
@@ -21,12 +24,16 @@ from consumers.wiring import Wiring
 from events import builds, streams
 from events import dead_letters as dead_letter_facts
 from events import deployments as deployment_facts
+from events import environments as environment_facts
 from events import github as github_facts
+from events import installations as installation_facts
 from events import instances as instance_facts
 from events import nodes as node_facts
 from events import operations as operation_facts
+from events import previews as preview_facts
 from events import projects as project_facts
 from events import routes as route_facts
+from events import triggers as trigger_facts
 from events.event import Event
 from events.streams import Durable
 
@@ -34,9 +41,12 @@ GROUPS = (
     "builds",
     "dead-letters",
     "deployments",
+    "deploys",
     "github",
+    "github-reports",
     "instances",
     "operations",
+    "previews",
     "route-cache",
     "routing",
     "scheduling",
@@ -46,6 +56,7 @@ GROUPS = (
 def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
     """The bindings of the named groups; every group by default."""
     table: dict[str, Bound | tuple[Bound, ...]] = {
+        **_triggers(wiring),
         "builds": Binding(
             streams.BUILDS_PRODUCTION,
             {builds.BuildRequested: wiring.builder.build_requested},
@@ -71,7 +82,7 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
                 instance_facts.InstanceReady: deployments.instance_ready,
             },
         ),
-        "github": _facts(wiring, streams.GITHUB, {github_facts.PushReceived: github.push_received}),
+        "github-reports": _github_reports(wiring),
         "instances": _facts(
             wiring,
             streams.INSTANCES,
@@ -83,7 +94,10 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
             concurrency=2,
         ),
         "route-cache": Binding(
-            streams.ROUTE_CACHE, {route_facts.RouteChanged: caching.copy_to(wiring.cache)}
+            streams.ROUTE_CACHE,
+            dict.fromkeys(
+                (route_facts.RouteChanged, route_facts.RouteRemoved), caching.copy_to(wiring.cache)
+            ),
         ),
         "routing": _facts(
             wiring, streams.ROUTING, dict.fromkeys(_ROUTING, routing.look(wiring.drain_seconds))
@@ -102,12 +116,46 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
     return [each for some in found for each in (some if isinstance(some, tuple) else (some,))]
 
 
+_REPORTED: tuple[type[Event], ...] = (
+    deployment_facts.DeploymentActivated,
+    deployment_facts.DeploymentBuilding,
+    deployment_facts.DeploymentCancelled,
+    deployment_facts.DeploymentCreated,
+    deployment_facts.DeploymentDeploying,
+    deployment_facts.DeploymentFailed,
+    deployment_facts.DeploymentStopped,
+    deployment_facts.DeploymentSuperseded,
+)
+
+
+def _triggers(wiring: Wiring) -> dict[str, Bound | tuple[Bound, ...]]:
+    """What asks for deployments."""
+    return {
+        "deploys": Binding(
+            streams.DEPLOYS,
+            {trigger_facts.DeployRequested: Deployer(wiring.work, wiring.refs).deploy_requested},
+        ),
+        "github": _github(wiring),
+        "previews": _facts(
+            wiring,
+            streams.PREVIEWS,
+            {
+                github_facts.PullRequestReceived: previews.pull_request_received,
+                preview_facts.BranchPushed: previews.branch_pushed,
+                preview_facts.PreviewApproved: previews.preview_approved,
+            },
+        ),
+    }
+
+
 _ROUTING: tuple[type[Event], ...] = (
     deployment_facts.DeploymentActivated,
     deployment_facts.DeploymentCancelled,
     deployment_facts.DeploymentFailed,
     deployment_facts.DeploymentStopped,
     deployment_facts.DeploymentSuperseded,
+    environment_facts.EnvironmentClosing,
+    environment_facts.EnvironmentCreated,
     instance_facts.InstanceFailed,
     instance_facts.InstanceLost,
     instance_facts.InstanceReady,
@@ -127,6 +175,31 @@ def _facts(
             for event, handler in handlers.items()
         },
     )
+
+
+def _github_reports(wiring: Wiring) -> Binding:
+    report = wiring.reports.deployment_changed
+    return Binding(streams.GITHUB_REPORTS, dict.fromkeys(_REPORTED, report))
+
+
+def _github(wiring: Wiring) -> tuple[Binding, Binding]:
+    durable = streams.GITHUB_INSTALLATIONS
+    keeper = Keeper(
+        wiring.work,
+        app=wiring.github,
+        web_url=wiring.github_web_url,
+        consumer=durable.name + wiring.inbox_suffix,
+    )
+    installations = Binding(
+        durable,
+        {
+            installation_facts.InstallationChanged: keeper.installation_changed,
+            installation_facts.RepositoryChanged: keeper.repository_changed,
+        },
+        concurrency=2,
+    )
+    pushes = _facts(wiring, streams.GITHUB, {github_facts.PushReceived: github.push_received})
+    return pushes, installations
 
 
 def _operator(wiring: Wiring) -> Operator:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from consumers.outcomes import Outcome
+from consumers.outcomes import Done, Outcome
 from db.session import UnitOfWork
 from events.bus import Bus
 from events.envelope import Envelope
 from zeitwork.cache import Cache
+from zeitwork.github.app import GitHubApp
 
 
 class Builds(Protocol):
@@ -18,18 +19,49 @@ class Builds(Protocol):
     async def build_requested(self, envelope: Envelope) -> Outcome: ...
 
 
+class Refs(Protocol):
+    """Looks references up; see `consumers.builds.refs.GitRefs`."""
+
+    async def commit_of(self, clone_url: str, ref: str, *, project_id: str | None = None) -> str:
+        """The commit that a branch, a tag or a full reference names now, seen as the project.
+
+        Raises:
+            SourceUnavailable: there is none, or no access.
+        """
+
+
+class Reports(Protocol):
+    """See `consumers.github.reports.Reporter`."""
+
+    async def deployment_changed(self, envelope: Envelope) -> Outcome: ...
+
+
+class Silence:
+    """Reports to nobody: there is no App."""
+
+    async def deployment_changed(self, _envelope: Envelope) -> Outcome:
+        return Done()
+
+
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """The real ones, or those of a rehearsal.
 
     Attributes:
+        github: the App, where there is one.
+        github_web_url: where its repositories are.
+        reports: tells GitHub how deployments stand.
         inbox_suffix: makes each consumer's name in the inbox another, for a replay.
     """
 
     work: UnitOfWork
     bus: Bus
     builder: Builds
+    refs: Refs
     build_slots: int
     drain_seconds: float
     cache: Cache
+    github: GitHubApp | None = None
+    github_web_url: str = "https://github.com"
+    reports: Reports = field(default_factory=Silence)
     inbox_suffix: str = ""

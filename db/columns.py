@@ -45,7 +45,7 @@ class Prose(TypeDecorator[str]):
         return None if value is None else value.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
-def state(enum: type[StrEnum], name: str) -> Any:
+def state(enum: type[StrEnum], name: str, **options: Any) -> Any:
     """A text column that holds one of the enum's values, checked by the database."""
     return mapped_column(
         Enum(
@@ -55,7 +55,8 @@ def state(enum: type[StrEnum], name: str) -> Any:
             create_constraint=True,
             length=16,
             values_callable=lambda members: [member.value for member in members],
-        )
+        ),
+        **options,
     )
 
 

@@ -44,6 +44,14 @@ class InstanceState(StrEnum):
     LOST = "lost"
 
 
+class InstallationState(StrEnum):
+    """The GitHub App in an account."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DELETED = "deleted"
+
+
 class NodeState(StrEnum):
     """A machine that runs instances."""
 
@@ -61,6 +69,23 @@ class DeliveryState(StrEnum):
     RECEIVED = "received"
     PROCESSED = "processed"
     IGNORED = "ignored"
+
+
+class PreviewState(StrEnum):
+    """A pull request's or a branch's preview; it ends with its row."""
+
+    WAITING = "waiting"
+    ACTIVE = "active"
+    CLOSING = "closing"
+
+
+class TriggerState(StrEnum):
+    """What became of something that asked for a deployment."""
+
+    PENDING = "pending"
+    DEPLOYED = "deployed"
+    SKIPPED = "skipped"
+    FAILED = "failed"
 
 
 class DeadLetterState(StrEnum):
@@ -81,7 +106,8 @@ class OperationState(StrEnum):
 
 
 _D, _B, _I, _N, _W = DeploymentState, BuildState, InstanceState, NodeState, DeliveryState
-_L, _O = DeadLetterState, OperationState
+_L, _O, _G = DeadLetterState, OperationState, InstallationState
+_P, _T = PreviewState, TriggerState
 _State = TypeVar(
     "_State",
     DeploymentState,
@@ -91,6 +117,9 @@ _State = TypeVar(
     DeliveryState,
     DeadLetterState,
     OperationState,
+    InstallationState,
+    PreviewState,
+    TriggerState,
 )
 
 # By machine first: members of different machines are equal when their words are.
@@ -138,6 +167,22 @@ MOVES: Final[Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]]] = {
         _L.OPEN: frozenset({_L.REDRIVEN, _L.DISCARDED}),
         _L.REDRIVEN: frozenset(),
         _L.DISCARDED: frozenset(),
+    },
+    InstallationState: {
+        _G.ACTIVE: frozenset({_G.SUSPENDED, _G.DELETED}),
+        _G.SUSPENDED: frozenset({_G.ACTIVE, _G.DELETED}),
+        _G.DELETED: frozenset(),
+    },
+    PreviewState: {
+        _P.WAITING: frozenset({_P.ACTIVE, _P.CLOSING}),
+        _P.ACTIVE: frozenset({_P.CLOSING}),
+        _P.CLOSING: frozenset(),
+    },
+    TriggerState: {
+        _T.PENDING: frozenset({_T.DEPLOYED, _T.SKIPPED, _T.FAILED}),
+        _T.DEPLOYED: frozenset(),
+        _T.SKIPPED: frozenset(),
+        _T.FAILED: frozenset(),
     },
     OperationState: {
         _O.QUEUED: frozenset({_O.RUNNING, _O.FAILED}),

@@ -16,13 +16,17 @@ from events import (
     builds,
     dead_letters,
     deployments,
+    environments,
     github,
+    installations,
     instances,
     nodes,
     operations,
+    previews,
     projects,
     routes,
     subjects,
+    triggers,
 )
 from events.event import MAX_EVENT_BYTES, Event
 from events.tokens import pattern, token
@@ -217,6 +221,34 @@ def _facts(name: str, description: str, *events: type[Event]) -> Durable:
 
 
 GITHUB: Final = _facts("github-v1", "Pushes become deployments", github.PushReceived)
+GITHUB_INSTALLATIONS: Final = replace(
+    _facts(
+        "github-installations-v1",
+        "Keeps installations and repositories as GitHub has them",
+        installations.InstallationChanged,
+        installations.RepositoryChanged,
+    ),
+    attempts=10,
+    delays=(1.0, 5.0, 30.0, 120.0, 600.0),
+    deadline=300.0,
+)
+GITHUB_REPORTS: Final = replace(
+    _facts(
+        "github-reports-v1",
+        "Tells GitHub how deployments stand",
+        deployments.DeploymentActivated,
+        deployments.DeploymentBuilding,
+        deployments.DeploymentCancelled,
+        deployments.DeploymentCreated,
+        deployments.DeploymentDeploying,
+        deployments.DeploymentFailed,
+        deployments.DeploymentStopped,
+        deployments.DeploymentSuperseded,
+    ),
+    attempts=12,
+    delays=(2.0, 10.0, 30.0, 120.0, 600.0),
+    deferrals=200,
+)
 DEPLOYMENTS: Final = _facts(
     "deployments-v1",
     "Moves deployments along their states",
@@ -237,6 +269,8 @@ INSTANCES: Final = _facts("instances-v1", "Takes the nodes' reports", instances.
 ROUTING: Final = _facts(
     "routing-v1",
     "Keeps routing_cache and tells the proxies",
+    environments.EnvironmentClosing,
+    environments.EnvironmentCreated,
     projects.ProjectCreated,
     deployments.DeploymentActivated,
     deployments.DeploymentCancelled,
@@ -250,7 +284,17 @@ ROUTING: Final = _facts(
     instances.InstanceLost,
 )
 ROUTE_CACHE: Final = _facts(
-    "route-cache-v1", "Copies routes into the shared cache", routes.RouteChanged
+    "route-cache-v1",
+    "Copies routes into the shared cache",
+    routes.RouteChanged,
+    routes.RouteRemoved,
+)
+PREVIEWS: Final = _facts(
+    "previews-v1",
+    "Pull requests and branches get previews, and lose them",
+    github.PullRequestReceived,
+    previews.BranchPushed,
+    previews.PreviewApproved,
 )
 BUILDS_PRODUCTION: Final = Durable(
     "build-production-v1",
@@ -263,6 +307,15 @@ BUILDS_PRODUCTION: Final = Durable(
     deferrals=3600,  # a request waits for a slot by being put off, for as long as a queue may take
     max_ack_pending=64,
     deadline=1200.0,
+)
+DEPLOYS: Final = Durable(
+    "deploys-v1",
+    "Finds the commits of branches and tags that are to be deployed",
+    JOBS.name,
+    (subjects.jobs(triggers.DeployRequested, "production"),),
+    attempts=3,
+    delays=(2.0, 10.0),
+    max_ack_pending=32,
 )
 DEAD_LETTERS: Final = Durable(
     "dead-letters-v1",
@@ -302,9 +355,13 @@ DURABLES: Final[Sequence[Durable]] = (
     BUILDS_PRODUCTION,
     DEAD_LETTERS,
     DEPLOYMENTS,
+    DEPLOYS,
     GITHUB,
+    GITHUB_INSTALLATIONS,
+    GITHUB_REPORTS,
     INSTANCES,
     OPERATIONS,
+    PREVIEWS,
     REDRIVES,
     ROUTE_CACHE,
     ROUTING,

@@ -14,4 +14,5 @@ pytest_plugins = [
     "tests.support.api",
     "tests.support.consumers",
     "tests.support.declared",
+    "tests.support.github",
 ]

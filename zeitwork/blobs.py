@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -43,8 +44,8 @@ class BlobStore(Protocol):
             NotFound: no such blob.
         """
 
-    async def delete(self, digest: str) -> None:
-        """Remove; nothing happens when it is absent."""
+    async def delete(self, digest: str, *, unless_put_since: datetime | None = None) -> None:
+        """Remove; nothing happens when it is absent, or was put (again) since that moment."""
 
 
 class DiskBlobStore:
@@ -77,8 +78,13 @@ class DiskBlobStore:
             while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
                 yield chunk
 
-    async def delete(self, digest: str) -> None:
-        await asyncio.to_thread(self.path(digest).unlink, missing_ok=True)
+    async def delete(self, digest: str, *, unless_put_since: datetime | None = None) -> None:
+        await asyncio.to_thread(self._delete, self.path(digest), unless_put_since)
+
+    def _delete(self, path: Path, unless_put_since: datetime | None) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if unless_put_since is None or path.stat().st_mtime < unless_put_since.timestamp():
+                path.unlink()
 
     def _put(self, source: Path) -> Blob:
         self._root.mkdir(parents=True, exist_ok=True)

@@ -27,12 +27,27 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. ARGV[3])
 return 1
 """
 
+_REMOVE_OLDER = """
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if held and tonumber(string.match(held, '^(%d+):')) <= tonumber(ARGV[2]) then
+    redis.call('HDEL', KEYS[1], ARGV[1])
+end
+return 1
+"""
+
 
 class Cache(Protocol):
     """Tables of records; a record is replaced only by a newer version of itself."""
 
     async def put(self, table: str, key: str, *, version: int, value: bytes) -> bool:
         """Store a record unless the table has this version or a newer one; whether it did.
+
+        Raises:
+            CacheUnavailable: the outcome is unknown.
+        """
+
+    async def remove(self, table: str, key: str, *, version: int) -> None:
+        """Forget a record of this version or an older one.
 
         Raises:
             CacheUnavailable: the outcome is unknown.
@@ -68,6 +83,7 @@ class RedisCache:
         )
         self._redis: Any = Redis.from_pool(pool)
         self._put_newer = self._redis.register_script(_PUT_NEWER)
+        self._remove_older = self._redis.register_script(_REMOVE_OLDER)
 
     async def start(self) -> None:
         """Connections are made when they are needed."""
@@ -81,6 +97,10 @@ class RedisCache:
     async def put(self, table: str, key: str, *, version: int, value: bytes) -> bool:
         with _translated():
             return bool(await self._put_newer(keys=[_name(table)], args=[key, version, value]))
+
+    async def remove(self, table: str, key: str, *, version: int) -> None:
+        with _translated():
+            await self._remove_older(keys=[_name(table)], args=[key, version])
 
     async def records(self, table: str) -> Mapping[str, bytes]:
         with _translated():
@@ -104,6 +124,11 @@ class MemoryCache:
             return False
         records[key] = (version, value)
         return True
+
+    async def remove(self, table: str, key: str, *, version: int) -> None:
+        records = self._tables.get(table, {})
+        if key in records and records[key][0] <= version:
+            del records[key]
 
     async def records(self, table: str) -> Mapping[str, bytes]:
         return {key: value for key, (_, value) in self._tables.get(table, {}).items()}

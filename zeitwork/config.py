@@ -12,6 +12,7 @@ import platform
 import shutil
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -74,6 +75,30 @@ class ProxySettings(Section):
     reuse_port: bool = Field(default=False, description="let several proxies share the port")
 
 
+class GitHubSettings(Section):
+    """The GitHub App; without `app_id` GitHub is only heard (webhooks), never asked."""
+
+    app_id: str = Field("", description="the App's ID, or its client ID")
+    private_key_file: Path | None = Field(None, description="its private key, a PEM file")
+    api_url: str = Field(
+        "https://api.github.com", description="GitHub Enterprise: https://HOST/api/v3"
+    )
+    web_url: str = Field("https://github.com", description="where repositories are cloned from")
+    reports: frozenset[Literal["checks", "deployments", "statuses"]] = Field(
+        frozenset({"checks", "deployments", "statuses"}),
+        description="what is posted about deployments, as a JSON list",
+    )
+    redelivery_hours: float = Field(
+        72.0, ge=0, le=72, description="how far back failed webhooks are asked for again; 0: never"
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> GitHubSettings:
+        if bool(self.app_id) != (self.private_key_file is not None):
+            raise ValueError("app_id and private_key_file belong together: set both or neither")
+        return self
+
+
 class NodeSettings(Section):
     """The agent that runs instances."""
 
@@ -126,6 +151,9 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="ID:KEY pairs separated by commas, for variables at rest; the first seals",
     )
+    hook_key: SecretStr = Field(
+        SecretStr(""), description="signing keys of webhooks follow from it; without it, none do"
+    )
 
     base_domain: str = Field("localhost", description="projects live at NAME.base_domain")
     public_url: str = Field(
@@ -138,10 +166,17 @@ class Settings(BaseSettings):
 
     api: ApiSettings = ApiSettings()
     consumers: ConsumersSettings = ConsumersSettings()
+    github: GitHubSettings = GitHubSettings()
     proxy: ProxySettings = ProxySettings()
     node: NodeSettings = NodeSettings()
 
     failpoint: str = Field("", description="where fault tests end this process; not in production")
+
+    def url_of(self, host: str) -> str:
+        """The address of a host for visitors: scheme and port of the public URL."""
+        public = urlsplit(self.public_url)
+        port = f":{public.port}" if public.port else ""
+        return f"{public.scheme}://{host}{port}/"
 
     @model_validator(mode="after")
     def _no_faults_in_production(self) -> Settings:

@@ -23,10 +23,16 @@ ZeitworkError
 ├── ProgramFailed           500 program_failed
 ├── SealBroken              500 seal_broken
 ├── ArtifactCorrupt         502 artifact_corrupt
+├── GitHubRefused           502 github_refused
+│   ├── GitHubCredentials   502 github_credentials
+│   ├── GitHubForbidden     502 github_forbidden
+│   └── GitHubNotFound      502 github_not_found
 ├── Unavailable             503 unavailable
 │   ├── BrokerUnavailable   503 broker_unavailable
 │   ├── DatabaseUnavailable 503 database_unavailable
 │   ├── CacheUnavailable    503 cache_unavailable
+│   ├── GitHubUnavailable   503 github_unavailable
+│   │   └── GitHubLimited   503 github_limited
 │   ├── HostUnsupported     503 host_unsupported
 │   ├── IntakeFull          503 intake_full
 │   ├── OutboxFull          503 outbox_full
@@ -214,6 +220,31 @@ class ArtifactCorrupt(ZeitworkError):
     retryable = True
 
 
+class GitHubRefused(ZeitworkError):
+    """GitHub understood the call and will not do it; the same call would be refused again."""
+
+    code = "github_refused"
+    status = 502
+
+
+class GitHubCredentials(GitHubRefused):
+    """GitHub does not take the App's key, or a token of ours."""
+
+    code = "github_credentials"
+
+
+class GitHubForbidden(GitHubRefused):
+    """The App lacks a permission, or its installation is suspended."""
+
+    code = "github_forbidden"
+
+
+class GitHubNotFound(GitHubRefused):
+    """There is no such thing on GitHub, or the App may not know of it."""
+
+    code = "github_not_found"
+
+
 class Unavailable(ZeitworkError):
     """Something that this process depends on is away; trying again may help."""
 
@@ -239,6 +270,34 @@ class CacheUnavailable(Unavailable):
     """Valkey does not answer."""
 
     code = "cache_unavailable"
+
+
+class GitHubUnavailable(Unavailable):
+    """GitHub does not answer, or not in a way that can be understood.
+
+    Attributes:
+        done: False when it is certain that the call had no effect.
+    """
+
+    code = "github_unavailable"
+
+    def __init__(self, message: str, *, done: bool | None = None) -> None:
+        super().__init__(message)
+        self.done = done
+
+
+class GitHubLimited(GitHubUnavailable):
+    """GitHub takes no more calls for now.
+
+    Attributes:
+        seconds: until it does again.
+    """
+
+    code = "github_limited"
+
+    def __init__(self, message: str, *, seconds: float = 60.0) -> None:
+        super().__init__(message, done=False)
+        self.seconds = seconds
 
 
 class HostUnsupported(Unavailable):

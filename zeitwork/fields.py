@@ -70,6 +70,22 @@ Branch = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/@+-]*$", max_length=255),
 ]
+# What `consumers/globs.py` understands: * and ? within a part, ** for any number of parts.
+BranchRule = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_*?][A-Za-z0-9._/@+*?-]*$", max_length=255),
+]
+Glob = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=255, pattern=r"^[^/\\]"),
+    AfterValidator(_printable),
+]
+Globs = Annotated[list[Glob], Field(max_length=50)]
+# A branch, a tag, a full reference or a full commit SHA.
+GitReference = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/@+#-]*$", max_length=255),
+]
 GitUrl = Annotated[
     str,
     StringConstraints(

@@ -90,6 +90,24 @@ BUILD_SECONDS = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900),
     registry=REGISTRY,
 )
+GITHUB_CALLS = Counter(
+    "zeitwork_github_calls",
+    "Calls of GitHub's API by class of the answer",
+    ["method", "outcome"],
+    registry=REGISTRY,
+)
+GITHUB_REPORTS = Counter(
+    "zeitwork_github_reports",
+    "What was posted to GitHub about deployments (posted, refused)",
+    ["kind", "outcome"],
+    registry=REGISTRY,
+)
+GITHUB_REDELIVERIES = Counter(
+    "zeitwork_github_redeliveries",
+    "Missed webhooks (found, asked, recovered, given_up)",
+    ["outcome"],
+    registry=REGISTRY,
+)
 DATABASE_CONNECTIONS = Gauge(
     "zeitwork_database_connections", "Connections of the pool in use", registry=REGISTRY
 )

@@ -7,6 +7,8 @@ import aiohttp
 from zeitwork import __version__
 
 ClientError = aiohttp.ClientError
+ConnectError = aiohttp.ClientConnectorError
+ConnectTimeout = aiohttp.ConnectionTimeoutError
 Response = aiohttp.ClientResponse
 Session = aiohttp.ClientSession
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from consumers.builds import host_settings
@@ -33,24 +34,27 @@ _SETTINGS = """\
 	auto = 0
 [maintenance]
 	auto = false
+"""
+# git's own store answers, from a file that exists only in memory, for as long as we hold it. Unlike
+# a header, what is in there goes only to the address that it was given for, neither to argv, an
+# environment or a disk nor to wherever the server redirects. It is asked to `get` only: to store or
+# to erase it would want to write beside the file.
+_LOGIN = """\
 [credential]
-	helper = store
+	helper = "!f() { [ $1 != get ] || exec git credential-store --file=/proc/self/fd/FD get; }; f"
 	useHttpPath = true
 """
-# Where `git credential-store` looks, below HOME. Unlike a header, what is in there goes only to the
-# address that it was given for, neither to argv nor to wherever the server redirects.
-_LOGINS = ".git-credentials"
 _LIMITED = 'ulimit -f "$0" && exec "$@"'
 _BLOCK_BYTES = 512
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Git:
-    """git in one directory.
+    """git in one directory; `forget` has to end its use.
 
     Attributes:
         tree: the working tree.
-        settings: a file in a private directory, outside of the tree: credentials lie beside it.
+        settings: a file outside of the tree.
         most_file_bytes: no file that git writes grows beyond this, packs included.
     """
 
@@ -58,14 +62,21 @@ class Git:
     settings: Path
     most_file_bytes: int
     timeout_seconds: float
+    _login: int | None = field(default=None, init=False)
 
     async def prepare(self, remote: Remote) -> None:
         """Write the settings; has to come first."""
-        await asyncio.to_thread(self._write_settings, remote)
+        self.forget()
+        if remote.login is not None:
+            self._login = os.memfd_create("login")
+            os.write(self._login, f"{remote.login}\n".encode())
+        await asyncio.to_thread(self._write_settings)
 
     def forget(self) -> None:
-        """Remove the credentials; for before anything of the repository runs."""
-        self._logins.unlink(missing_ok=True)
+        """Let go of the credentials; for before anything of the repository runs."""
+        login, self._login = self._login, None
+        if login is not None:
+            os.close(login)
 
     async def run(self, *arguments: str, on_line: OnLine | None = None) -> Completed:
         """Run `git arguments…`.
@@ -82,11 +93,8 @@ class Git:
             timeout=self.timeout_seconds,
             on_line=on_line,
             max_output=64 * 1024 if on_line is None else 0,
+            pass_fds=() if self._login is None else (self._login,),
         )
-
-    @property
-    def _logins(self) -> Path:
-        return self.settings.with_name(_LOGINS)
 
     def _environment(self) -> Mapping[str, str]:
         return {
@@ -104,8 +112,6 @@ class Git:
             "GIT_CEILING_DIRECTORIES": str(self.tree.parent),
         }
 
-    def _write_settings(self, remote: Remote) -> None:
-        self.settings.write_text(_SETTINGS)
-        if remote.login is not None:
-            self._logins.touch(mode=0o600)
-            self._logins.write_text(f"{remote.login}\n")
+    def _write_settings(self) -> None:
+        login = "" if self._login is None else _LOGIN.replace("FD", str(self._login))
+        self.settings.write_text(_SETTINGS + login)

@@ -139,6 +139,7 @@ class Builder:
             root_directory=build.root_directory,
             variables=variables,
             masking=masking,
+            project_id=build.project_id,
         )
         doubt = self._doubts[build.id] = asyncio.Event()
         running = spawn(self._pipeline.build(request, log.write), f"build-{build.id}")

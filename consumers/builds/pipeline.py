@@ -28,6 +28,7 @@ from consumers.builds.builders import Builder
 from consumers.builds.detect import Kind
 from consumers.builds.git import Git
 from consumers.builds.intention import Intention
+from consumers.builds.logins import Logins, NoLogins
 from consumers.builds.manifest import Manifest
 from consumers.builds.transcript import Log, Transcript
 from consumers.builds.workshop import Workshop
@@ -46,7 +47,9 @@ _FETCH_TIMEOUT_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """What to build; `root_directory` is "" or a path relative to the repository's top.
+    """What to build, and for which project, whose logins serve to fetch it.
+
+    `root_directory` is "" or a path relative to the repository's top.
 
     Attributes:
         variables: for the environment of the build's commands.
@@ -59,6 +62,7 @@ class BuildRequest:
     root_directory: str
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     masking: Masking = field(default_factory=Masking, repr=False)
+    project_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Pipeline:
         memory_mib: int,
         cpus: float = 2.0,
         processes: int = 1024,
+        logins: Logins | None = None,
     ) -> None:
         self._blobs = blobs
         self._work_dir = work_dir
@@ -102,6 +107,7 @@ class Pipeline:
         self._memory_mib = memory_mib
         self._limits = cgroups.Limits(memory_mib * 1024**2, cpus, processes)
         self._hierarchy = cgroups.here()
+        self._logins = logins or NoLogins()
         self._sandbox_works = False
         self._builders: dict[Kind, Builder] = {}
 
@@ -164,10 +170,15 @@ class Pipeline:
             timeout_seconds=min(_FETCH_TIMEOUT_SECONDS, self._timeout_seconds),
         )
         with _step("fetch", transcript, f"Fetching {commit[:12]} from {job.remote.address}"):
-            facts = await submodules.fetch(
-                job.remote, commit, git=git, limits=limits, transcript=transcript
-            )
-            git.forget()
+            try:
+                remote = await self._logins.with_login(
+                    job.remote, project_id=job.request.project_id
+                )
+                facts = await submodules.fetch(
+                    remote, commit, git=git, limits=limits, transcript=transcript
+                )
+            finally:
+                git.forget()
         transcript.say(f"{facts.files} files, {_size(facts.size)}")
         return checkout
 

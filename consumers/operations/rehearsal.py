@@ -37,6 +37,7 @@ def rehearsing(wiring: Wiring, rehearsal: Rehearsal, refused: Refused) -> Wiring
         builder=RefusingBuilder(refused),
         cache=RecordingCache(wiring.cache, refused),
         bus=RecordingBus(wiring.bus, refused),
+        reports=RefusingReports(refused),
     )
 
 
@@ -53,6 +54,17 @@ class RefusingBuilder:
         return Drop("a dry run does not build")
 
 
+class RefusingReports:
+    """Says about which deployment it was to tell GitHub."""
+
+    def __init__(self, refused: Refused) -> None:
+        self._refused = refused
+
+    async def deployment_changed(self, envelope: Envelope) -> Outcome:
+        self._refused.note("github.report", deployment_id=envelope.subject)
+        return Drop("a dry run posts nothing")
+
+
 class RecordingCache:
     """Reads for real; answers to a write as if the record were new."""
 
@@ -64,6 +76,9 @@ class RecordingCache:
         said = value.decode("utf-8", "replace")
         self._refused.note("cache.put", table=table, key=key, version=version, value=said)
         return True
+
+    async def remove(self, table: str, key: str, *, version: int) -> None:
+        self._refused.note("cache.remove", table=table, key=key, version=version)
 
     async def records(self, table: str) -> Mapping[str, bytes]:
         return await self._cache.records(table)

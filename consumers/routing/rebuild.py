@@ -7,20 +7,19 @@ from datetime import timedelta
 from typing import Any
 
 from consumers.routing.difference import Difference, Row, difference
-from consumers.routing.handler import settle
-from consumers.routing.table import Backend, targets
+from consumers.routing.handler import route_remove, settle
+from consumers.routing.table import Backend, hosts, targets
 from db.models import RoutingCache
 from db.queries.routes import (
     RouteSource,
     route_sources,
     routes_all,
     routes_told,
-    routing_cache_remove,
     routing_cache_rows,
 )
-from db.session import Transaction, UnitOfWork
+from db.session import UnitOfWork
 from events.operation_params import RebuildRoutingParams
-from events.routes import CACHE_TABLE, RouteRemoved
+from events.routes import CACHE_TABLE
 from zeitwork.cache import Cache
 
 
@@ -43,7 +42,10 @@ class RoutingRebuilder:
             told = await routes_told(session, [source.environment.id for source in sources])
             rows = await routing_cache_rows(session)
         found = difference(
-            [_wanted(source, told.get(source.environment.host, 0)) for source in sources],
+            [
+                _wanted(source, host, told.get(host, 0))
+                for host, source in _by_host(sources).items()
+            ],
             [_present(row) for row in rows],
         )
         if params.apply:
@@ -51,14 +53,14 @@ class RoutingRebuilder:
         return {"applied": params.apply, **found.document()}
 
     async def _apply(self, found: Difference, sources: Sequence[RouteSource]) -> None:
-        environments = {source.environment.host: source.environment.id for source in sources}
+        environments = {host: source.environment.id for host, source in _by_host(sources).items()}
         for host in [*found.added, *found.changed]:
             async with self._work.transaction() as tx:
                 told = await routes_told(tx.session, [environments[host]])
-                await settle(tx, environments[host], drain=self._drain, told=told.get(host, 0))
+                await settle(tx, environments[host], drain=self._drain, told=told)
         for host in found.removed:
             async with self._work.transaction() as tx:
-                await _remove(tx, host)
+                await route_remove(tx, host)
         if found.removed:
             await self._renew_cache()
 
@@ -83,27 +85,24 @@ def _present(row: RoutingCache) -> Row:
     )
 
 
-def _wanted(source: RouteSource, told: int) -> Row:
+def _by_host(sources: Sequence[RouteSource]) -> dict[str, RouteSource]:
+    return {
+        host: source
+        for source in sources
+        for host in hosts(
+            source.environment.host,
+            commit=source.active.host if source.active is not None else None,
+        )
+    }
+
+
+def _wanted(source: RouteSource, host: str, told: int) -> Row:
     backends = [Backend(each.id, each.state, each.host, each.port) for each in source.instances]
     return Row(
-        host=source.environment.host,
+        host=host,
         environment_id=source.environment.id,
         project_id=source.environment.project_id,
         deployment_id=source.active.id if source.active is not None else None,
         targets=[target.model_dump() for target in targets(backends)],
         version=told,
-    )
-
-
-async def _remove(tx: Transaction, host: str) -> None:
-    row = await routing_cache_remove(tx.session, host)
-    if row is None:
-        return
-    version = row.version + 1
-    tx.emit(
-        RouteRemoved(environment_id=row.environment_id, host=host, version=version),
-        subject=row.environment_id,
-        version=version,
-        organisation_id=row.organisation_id,
-        project_id=row.project_id,
     )

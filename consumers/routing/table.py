@@ -1,4 +1,4 @@
-"""The routes that an environment should have; pure."""
+"""The routes that an environment should have: hosts, and the targets behind them; pure."""
 
 from __future__ import annotations
 
@@ -28,3 +28,13 @@ def targets(backends: Sequence[Backend]) -> tuple[Target, ...]:
         and backend.host is not None
         and backend.port is not None
     )
+
+
+def hosts(own: str, *, commit: str | None) -> tuple[str, ...]:
+    """Where an environment is served.
+
+    Args:
+        own: the environment's host.
+        commit: the host of the very deployment that serves, if it has one.
+    """
+    return (own,) if commit is None or commit == own else (own, commit)

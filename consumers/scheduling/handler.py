@@ -20,7 +20,7 @@ from db.queries.instances import (
     node_desired_changed,
 )
 from db.queries.nodes import nodes_with_load
-from db.queries.projects import environment_lock
+from db.queries.projects import environment_lock, environment_lock_if_there
 from db.session import Transaction, UnitOfWork
 from events.instances import InstanceCreated, InstanceLost
 from events.nodes import NodeReady
@@ -40,7 +40,7 @@ async def node_ready(tx: Transaction, _event: NodeReady) -> Outcome:
 
 async def instance_lost(tx: Transaction, event: InstanceLost) -> Outcome:
     """Replace a lost instance while its deployment is still wanted."""
-    await environment_lock(tx.session, event.environment_id)
+    await environment_lock_if_there(tx.session, event.environment_id)
     lost = await instance_find(tx.session, event.instance_id)
     deployment = await deployment_find(tx.session, event.deployment_id)
     wanted = {DeploymentState.DEPLOYING, DeploymentState.ACTIVE}

@@ -6,14 +6,24 @@ from db.models.base import Base
 from db.models.builds import Artifact, Build, BuilderHost, BuildLog, BuildLogPack
 from db.models.dead_letters import DeadLetter
 from db.models.deployments import Deployment
-from db.models.github import WebhookDelivery
+from db.models.github import GitRef, PullRequest, WebhookDelivery
+from db.models.github_app import (
+    GitHubDeliveryScan,
+    GitHubInstallation,
+    GitHubRedelivery,
+    GitHubReport,
+    GitHubRepository,
+)
+from db.models.hooks import DeployHook
 from db.models.instances import Instance
 from db.models.nodes import Node
 from db.models.operations import Operation
 from db.models.organisations import Membership, Organisation, User
 from db.models.outbox import EventLog, Inbox, Lease, Outbox
+from db.models.previews import Preview
 from db.models.projects import Environment, Project
 from db.models.routes import RoutingCache
+from db.models.triggers import Trigger
 from db.models.variables import DeploymentVariable, Variable
 
 __all__ = [
@@ -24,10 +34,17 @@ __all__ = [
     "BuildLogPack",
     "BuilderHost",
     "DeadLetter",
+    "DeployHook",
     "Deployment",
     "DeploymentVariable",
     "Environment",
     "EventLog",
+    "GitHubDeliveryScan",
+    "GitHubInstallation",
+    "GitHubRedelivery",
+    "GitHubReport",
+    "GitHubRepository",
+    "GitRef",
     "Inbox",
     "Instance",
     "Lease",
@@ -36,8 +53,11 @@ __all__ = [
     "Operation",
     "Organisation",
     "Outbox",
+    "Preview",
     "Project",
+    "PullRequest",
     "RoutingCache",
+    "Trigger",
     "User",
     "Variable",
     "WebhookDelivery",

@@ -109,7 +109,10 @@ class BuilderHost(Base):
 
 
 class Artifact(TenantOwned, Base):
-    """A built application in the blob store; equal content of a project is one artifact."""
+    """A built application in the blob store; equal content of a project is one artifact.
+
+    `orphaned_at` is since when no deployment refers to it; it is deleted some time later.
+    """
 
     __tablename__ = "artifacts"
     __table_args__ = (UniqueConstraint("project_id", "digest"),)
@@ -122,3 +125,4 @@ class Artifact(TenantOwned, Base):
     size: Mapped[int] = mapped_column(BigInteger)
     manifest: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[CreatedAt]
+    orphaned_at: Mapped[Utc | None]

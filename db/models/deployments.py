@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import Boolean, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.columns import CreatedAt, Id, Prose, Utc, state
@@ -18,6 +18,8 @@ class Deployment(Versioned, TenantOwned, Base):
         deadline_at: when its present state has lasted too long (null in a terminal state).
         waiting_reason: why it does not move at the moment, for people.
         correlation_id: the event that set everything off; the key of its timeline.
+        trusted: False for code of a fork: it may see no secret.
+        host: where this very commit is served while it serves at all; previews have one.
         traceparent: the trace that created it, for work on it that no event leads to.
     """
 
@@ -51,6 +53,8 @@ class Deployment(Versioned, TenantOwned, Base):
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_detail: Mapped[str | None] = mapped_column(Prose)
     waiting_reason: Mapped[str | None] = mapped_column(Text)
+    trusted: Mapped[bool] = mapped_column(Boolean, default=True)
+    host: Mapped[str | None] = mapped_column(String(253), index=True)
     correlation_id: Mapped[str] = mapped_column(String(64), index=True)
     traceparent: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[CreatedAt]

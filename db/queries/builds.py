@@ -156,7 +156,8 @@ async def artifact_upsert(
             manifest=manifest,
         )
         .on_conflict_do_update(
-            index_elements=[Artifact.project_id, Artifact.digest], set_={"manifest": manifest}
+            index_elements=[Artifact.project_id, Artifact.digest],
+            set_={"manifest": manifest, "orphaned_at": None},
         )
         .returning(Artifact.id)
     )

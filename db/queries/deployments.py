@@ -17,6 +17,7 @@ from db.session import Transaction
 from events import deployments as facts
 from events.builds import BuildRequested, Priority
 from events.deployments import NewerCommit
+from events.environments import EnvironmentKind
 from events.states import BuildState, DeploymentState, check
 from zeitwork import clock, context, ids, tracing
 
@@ -32,7 +33,10 @@ OPEN_STATES = tuple(DEADLINES)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is to be deployed, and who says so; code that is not trusted gets no variables."""
+    """What is to be deployed, and who says so; see `Deployment` for `trusted` and `host`.
+
+    Code that is not trusted gets no variables.
+    """
 
     commit_sha: str
     ref: str
@@ -40,15 +44,11 @@ class Source:
     clone_url: str
     actor: str
     trusted: bool = True
+    host: str | None = None
 
 
 async def deployment_create(
-    tx: Transaction,
-    environment: Environment,
-    source: Source,
-    *,
-    root_directory: str,
-    priority: Priority = Priority.PRODUCTION,
+    tx: Transaction, environment: Environment, source: Source, *, root_directory: str
 ) -> tuple[Deployment, Build]:
     """A queued deployment and its build, with the next number of the (locked) environment.
 
@@ -67,6 +67,8 @@ async def deployment_create(
         commit_message=source.commit_message,
         actor=source.actor,
         replicas=environment.replicas,
+        trusted=source.trusted,
+        host=source.host,
         correlation_id=context.current().correlation_id or "",
         traceparent=tracing.current_traceparent(),
         deadline_at=clock.now() + DEADLINES[DeploymentState.QUEUED],
@@ -80,11 +82,16 @@ async def deployment_create(
         clone_url=source.clone_url,
         commit_sha=source.commit_sha,
         root_directory=root_directory,
-        priority=priority,
+        priority=_priority(environment),
     )
     tx.session.add(deployment)
     await tx.session.flush()
-    await variables_pin(tx.session, deployment, preview=False, trusted=source.trusted)
+    await variables_pin(
+        tx.session,
+        deployment,
+        preview=environment.kind is EnvironmentKind.PREVIEW,
+        trusted=source.trusted,
+    )
     tx.session.add(build)
     created = tx.emit(
         facts.DeploymentCreated(
@@ -111,6 +118,11 @@ async def deployment_create(
         with context.bind(causation_id=created.id):
             await _cancel_older(tx, deployment)
     return deployment, build
+
+
+def _priority(environment: Environment) -> Priority:
+    preview = environment.kind is EnvironmentKind.PREVIEW
+    return Priority.PREVIEW if preview else Priority.PRODUCTION
 
 
 async def deployment_cancel(tx: Transaction, deployment_id: str, *, code: str, detail: str) -> bool:
@@ -235,6 +247,21 @@ async def deployments_older(
         .where(
             Deployment.environment_id == environment_id,
             Deployment.number < number,
+            Deployment.state.in_([*OPEN_STATES, DeploymentState.ACTIVE]),
+        )
+        .order_by(Deployment.number)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return (await session.execute(query)).scalars().all()
+
+
+async def deployments_running(session: AsyncSession, environment_id: str) -> Sequence[Deployment]:
+    """Deployments of the environment that are not in a terminal state, locked."""
+    query = (
+        select(Deployment)
+        .where(
+            Deployment.environment_id == environment_id,
             Deployment.state.in_([*OPEN_STATES, DeploymentState.ACTIVE]),
         )
         .order_by(Deployment.number)

@@ -1,15 +1,18 @@
-"""Webhook deliveries."""
+"""Webhook deliveries, and what they said of branches and pull requests."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.direct import Direct
-from db.models import WebhookDelivery
+from db.models import GitRef, Preview, Project, PullRequest, WebhookDelivery
 from events.states import DeliveryState, check
 from zeitwork import clock, ids
 
@@ -87,3 +90,90 @@ async def delivery_finish(
     delivery.state = outcome
     delivery.reason = reason
     delivery.finished_at = clock.now()
+
+
+async def git_ref_lock(session: AsyncSession, repository: str, ref: str) -> GitRef:
+    """What is known of a reference, locked; a row with nothing in it for one not heard of."""
+    key = {"repository": repository, "ref": ref}
+    await session.execute(
+        insert(GitRef).values(**key, noted_at=clock.now()).on_conflict_do_nothing()
+    )
+    query = (
+        select(GitRef).filter_by(**key).with_for_update().execution_options(populate_existing=True)
+    )
+    return (await session.execute(query)).scalar_one()
+
+
+async def git_ref_find(session: AsyncSession, repository: str, ref: str) -> GitRef | None:
+    return await session.get(GitRef, (repository, ref))
+
+
+async def pull_request_insert(session: AsyncSession, said: dict[str, Any]) -> bool:
+    """Note a pull request; False when there is a row of it already."""
+    statement = (
+        insert(PullRequest)
+        .values(**said, noted_at=clock.now())
+        .on_conflict_do_nothing()
+        .returning(PullRequest.number)
+    )
+    return (await session.execute(statement)).scalar_one_or_none() is not None
+
+
+async def pull_request_lock(
+    session: AsyncSession, repository: str, number: int
+) -> PullRequest | None:
+    query = (
+        select(PullRequest)
+        .filter_by(repository=repository, number=number)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return (await session.execute(query)).scalar_one_or_none()
+
+
+async def pull_requests_end(session: AsyncSession, repository: str, branch: str) -> None:
+    """The branch is gone, so what asks to merge it can only be closed; GitHub says so later."""
+    await session.execute(
+        update(PullRequest)
+        .where(
+            PullRequest.repository == repository,
+            PullRequest.head_repo == repository,
+            PullRequest.head_ref == branch,
+        )
+        .values(open=False, noted_at=clock.now())
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def git_facts_purge(session: AsyncSession, before: datetime) -> None:
+    """Forget deleted branches and closed pull requests of which nothing was heard since."""
+    for statement in (
+        delete(GitRef).where(GitRef.head.is_(None), GitRef.noted_at < before),
+        delete(PullRequest).where(PullRequest.open.is_(False), PullRequest.noted_at < before),
+    ):
+        await session.execute(statement, execution_options={"synchronize_session": False})
+
+
+async def pull_requests_without_preview(
+    session: AsyncSession, *, limit: int
+) -> Sequence[tuple[str, PullRequest]]:
+    """Projects (by id) that make previews, and open pull requests of which they have none."""
+    preview = select(Preview.id).where(
+        Preview.project_id == Project.id, Preview.pull_number == PullRequest.number
+    )
+    query = (
+        select(Project.id, PullRequest)
+        .join(PullRequest, PullRequest.repository == Project.github_repo)
+        .where(
+            Project.previews_enabled,
+            Project.closing_at.is_(None),
+            PullRequest.open,
+            # Older news than the project's limit would only bring up what has expired.
+            PullRequest.noted_at
+            > clock.now() - func.make_interval(0, 0, 0, Project.preview_max_age_days),
+            ~preview.exists(),
+        )
+        .order_by(PullRequest.number, Project.id)
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in (await session.execute(query)).all()]

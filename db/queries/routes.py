@@ -17,7 +17,7 @@ from zeitwork import clock
 
 @dataclass(frozen=True, slots=True)
 class RouteSource:
-    """What the route of one environment follows from: what serves, and its instances."""
+    """What the routes of one environment follow from: what serves, and its instances."""
 
     environment: Environment
     active: Deployment | None
@@ -28,24 +28,29 @@ async def routing_cache_upsert(
     session: AsyncSession,
     environment: Environment,
     *,
+    host: str | None = None,
     deployment_id: str | None,
     targets: Sequence[Target],
     told: int = 0,
 ) -> Route | None:
     """Point a host at targets; the new row, or None when it says so already.
 
+    A new row's version is the time, in milliseconds: proxies remember the version of a host that
+    was removed, and one that comes again must be above it.
+
     Args:
+        host: one of the environment's; its own by default.
         told: the newest version that the proxies may know; a row that lies behind it is renewed.
     """
     said = [target.model_dump() for target in targets]
     statement = insert(RoutingCache).values(
-        host=environment.host,
+        host=host or environment.host,
         organisation_id=environment.organisation_id,
         project_id=environment.project_id,
         environment_id=environment.id,
         deployment_id=deployment_id,
         targets=said,
-        version=told + 1,
+        version=max(told, int(clock.now().timestamp() * 1000)) + 1,
         updated_at=clock.now(),
     )
     new = statement.excluded
@@ -78,9 +83,19 @@ async def routing_cache_remove(session: AsyncSession, host: str) -> RoutingCache
     return (await session.execute(statement)).scalar_one_or_none()
 
 
+async def routing_cache_of(session: AsyncSession, environment_id: str) -> Sequence[RoutingCache]:
+    query = (
+        select(RoutingCache)
+        .where(RoutingCache.environment_id == environment_id)
+        .order_by(RoutingCache.host)
+    )
+    return (await session.execute(query)).scalars().all()
+
+
 async def route_sources(session: AsyncSession) -> Sequence[RouteSource]:
-    """Every environment with what its route follows from."""
-    environments = (await session.execute(select(Environment).order_by(Environment.id))).scalars()
+    """Every environment that is not being removed, with what its routes follow from."""
+    kept = select(Environment).where(Environment.closing_at.is_(None)).order_by(Environment.id)
+    environments = (await session.execute(kept)).scalars()
     serving = select(Deployment).where(Deployment.state == DeploymentState.ACTIVE)
     active = {each.environment_id: each for each in (await session.execute(serving)).scalars()}
     running: dict[str, list[Instance]] = {each.id: [] for each in active.values()}

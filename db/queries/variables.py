@@ -13,6 +13,7 @@ from sqlalchemy.sql import Select
 
 from db.models import Deployment, DeploymentVariable, Environment, Project, Variable
 from db.session import Transaction
+from events.environments import EnvironmentKind
 from events.states import DeploymentState
 from events.variables import (
     VariableFact,
@@ -197,22 +198,26 @@ async def variables_pinned(
 
 
 async def deployments_outdated(
-    session: AsyncSession, project_id: str, *, previews: Sequence[str] = ()
+    session: AsyncSession, project_id: str
 ) -> Sequence[tuple[Deployment, Environment]]:
     """Deployments that serve with other values than a new one would get.
 
-    Args:
-        previews: which of the project's environments are previews.
+    Code that is not trusted has none and gets none.
     """
     query = (
         select(Deployment, Environment)
         .join(Environment, Environment.id == Deployment.environment_id)
-        .where(Deployment.project_id == project_id, Deployment.state == DeploymentState.ACTIVE)
+        .where(
+            Deployment.project_id == project_id,
+            Deployment.state == DeploymentState.ACTIVE,
+            Deployment.trusted,
+        )
         .order_by(Environment.created_at, Environment.id)
     )
     outdated = []
     for deployment, environment in (await session.execute(query)).all():
-        wanted = _effective(project_id, environment.id, preview=environment.id in previews)
+        preview = environment.kind is EnvironmentKind.PREVIEW
+        wanted = _effective(project_id, environment.id, preview=preview)
         has = select(DeploymentVariable.variable_id).where(
             DeploymentVariable.deployment_id == deployment.id
         )

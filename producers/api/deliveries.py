@@ -33,7 +33,10 @@ async def receive(call: Call) -> web.Response:
         headers=call.request.headers,
         body=await call.read_body(),
     )
-    return call.reply(202, {"delivery": receipt.guid, "outcome": receipt.outcome})
+    answer = {"delivery": receipt.guid, "outcome": receipt.outcome}
+    if receipt.reason is not None:
+        answer["reason"] = receipt.reason
+    return call.reply(202, answer)
 
 
 async def show(call: Call) -> web.Response:

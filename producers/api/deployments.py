@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
-from db.models import Build, Deployment, Environment, Instance
+from db.models import Build, Deployment, Environment, Instance, Project
 from db.queries.builds import builds_of
 from db.queries.deployments import (
     Source,
@@ -18,32 +18,47 @@ from db.queries.deployments import (
     deployments_page,
 )
 from db.queries.instances import instance_find_by_deployment
-from db.queries.projects import PRODUCTION, environment_lock, environments_of, project_find
+from db.queries.projects import PRODUCTION, environment_lock, environment_named, project_find
+from db.queries.triggers import Asked, trigger_decided, trigger_request
+from db.session import Transaction
+from events.environments import EnvironmentKind
 from events.states import DeploymentState
+from events.triggers import TriggerKind
 from producers.api.builds import BuildView
 from producers.api.builds import view as build_view
 from producers.api.call import Call
 from producers.api.instances import InstanceView
 from producers.api.instances import view as instance_view
 from producers.api.pages import page
-from producers.api.projects import url_of
+from producers.api.projects import found, url_of
+from producers.api.triggers import view as trigger_view
 from zeitwork import context
 from zeitwork.config import Settings
 from zeitwork.errors import Conflict, InvalidInput, NotFound
-from zeitwork.fields import Body, CommitSha, GitUrl, Name, PageSize, Slug
+from zeitwork.fields import Body, CommitSha, GitReference, GitUrl, Name, PageSize, Slug
 
 
 class NewDeployment(Body):
-    """What `create` takes; the source defaults to the project's."""
+    """What `create` takes: a commit, or a branch or tag whose commit is then looked up."""
 
-    commit_sha: CommitSha
+    commit_sha: CommitSha | None = None
+    ref: GitReference | None = None
     environment: Slug = PRODUCTION
     clone_url: GitUrl | None = None
     message: Name | None = None
 
+    @model_validator(mode="after")
+    def _has_one(self) -> NewDeployment:
+        if (self.commit_sha is None) == (self.ref is None):
+            raise ValueError("give commit_sha or ref")
+        return self
+
 
 class DeploymentView(BaseModel):
-    """What a caller sees; `url` is where it serves once it is active."""
+    """What a caller sees; `url` is where it serves once it is active.
+
+    `commit_url` serves this very deployment for as long as it is active; previews have one.
+    """
 
     id: str
     project_id: str
@@ -51,10 +66,12 @@ class DeploymentView(BaseModel):
     number: int
     state: str
     url: str
+    commit_url: str | None
     commit_sha: str
     ref: str
     commit_message: str
     actor: str
+    trusted: bool
     replicas: int
     error_code: str | None
     error_detail: str | None
@@ -81,28 +98,66 @@ class DeploymentQuery(Body):
 
 
 async def create(call: Call) -> web.Response:
-    """`POST /projects/{project}/deployments`."""
+    """`POST /projects/{project}/deployments`: the deployment, or for a `ref` its trigger."""
     body = await call.body(NewDeployment)
     async with call.work.transaction() as tx:
-        project = await project_find(tx.session, call.path("project"))
-        if project is None:
-            raise NotFound(f"There is no project {call.path('project')!r}.")
-        found = await environments_of(tx.session, project.id)
-        named = [each for each in found if each.name == body.environment]
-        if not named:
-            raise NotFound(f"{project.slug} has no environment {body.environment!r}.")
-        environment = await environment_lock(tx.session, named[0].id)
-        source = Source(
-            commit_sha=body.commit_sha,
-            ref=f"refs/heads/{environment.branch}",
-            commit_message=body.message or "",
-            clone_url=body.clone_url or project.clone_url or _github_url(project.github_repo),
-            actor=context.current().actor,
-        )
-        deployment, build = await deployment_create(
-            tx, environment, source, root_directory=project.root_directory
-        )
+        project = await found(tx.session, call)
+        environment = await _target(tx, project, body.environment)
+        if body.ref is not None:
+            asked = _asked(body, body.ref)
+            trigger = trigger_request(tx, project, asked, environment_id=environment.id)
+            await tx.session.flush()
+            return call.reply(202, trigger_view(trigger))
+        deployment, build = await _deploy(tx, project, environment, body)
     return call.reply(202, detail(deployment, environment, [build], [], call.settings))
+
+
+async def _target(tx: Transaction, project: Project, name: str) -> Environment:
+    """The environment to deploy to, locked.
+
+    Raises:
+        NotFound: there is none of that name.
+        Conflict: nothing is deployed there by hand.
+    """
+    named = await environment_named(tx.session, project.id, name)
+    if named is None:
+        raise NotFound(f"{project.slug} has no environment {name!r}.")
+    if named.kind is EnvironmentKind.PREVIEW:
+        raise Conflict("A preview follows its pull request or branch: push to it.")
+    environment = await environment_lock(tx.session, named.id)
+    if environment.closing_at is not None:
+        raise Conflict(f"The environment {name!r} is being removed.")
+    return environment
+
+
+async def _deploy(
+    tx: Transaction, project: Project, environment: Environment, body: NewDeployment
+) -> tuple[Deployment, Build]:
+    commit_sha = body.commit_sha or ""
+    exact = not set(environment.branch) & set("*?")
+    source = Source(
+        commit_sha=commit_sha,
+        ref=f"refs/heads/{environment.branch}" if exact else commit_sha,
+        commit_message=body.message or "",
+        clone_url=body.clone_url or project.clone_url or _github_url(project.github_repo),
+        actor=context.current().actor,
+    )
+    deployment, build = await deployment_create(
+        tx, environment, source, root_directory=project.root_directory
+    )
+    trigger_decided(tx, project, _asked(body, source.ref), deployment)
+    return deployment, build
+
+
+def _asked(body: NewDeployment, ref: str) -> Asked:
+    return Asked(
+        TriggerKind.MANUAL,
+        ref,
+        context.current().actor,
+        commit_sha=body.commit_sha,
+        message=body.message or "",
+        clone_url=body.clone_url,
+    )
 
 
 async def index(call: Call) -> web.Response:
@@ -115,16 +170,16 @@ async def index(call: Call) -> web.Response:
             if project is None:
                 raise NotFound(f"There is no project {query.project!r}.")
             project_id = project.id
-        found = await deployments_page(
+        rows = await deployments_page(
             session, project_id=project_id, before=query.before, limit=query.limit
         )
         environments = {}
-        for each in found:
+        for each in rows:
             if each.environment_id not in environments:
                 environments[each.environment_id] = await session.get_one(
                     Environment, each.environment_id
                 )
-    views = [view(each, environments[each.environment_id], call.settings) for each in found]
+    views = [view(each, environments[each.environment_id], call.settings) for each in rows]
     return call.reply(200, page(views, limit=query.limit, cursor=views[-1].id if views else None))
 
 
@@ -165,10 +220,12 @@ def view(deployment: Deployment, environment: Environment, settings: Settings) -
         number=deployment.number,
         state=str(deployment.state),
         url=url_of(environment.host, settings),
+        commit_url=url_of(deployment.host, settings) if deployment.host is not None else None,
         commit_sha=deployment.commit_sha,
         ref=deployment.ref,
         commit_message=deployment.commit_message,
         actor=deployment.actor,
+        trusted=deployment.trusted,
         replicas=deployment.replicas,
         error_code=deployment.error_code,
         error_detail=deployment.error_detail,

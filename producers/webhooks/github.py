@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from db.queries.github import NewDelivery
 from events.event import Event
-from producers.webhooks import payloads, signatures
+from events.github import PULL_REQUEST_ACTIONS
+from producers.webhooks import installation_payloads, payloads, signatures
 from producers.webhooks.intake import Arrival, Intake
 from zeitwork import ids, metrics
 from zeitwork.errors import InvalidInput, MalformedBody
@@ -26,10 +27,11 @@ _NAME = re.compile(r"[a-z_]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a delivery; `outcome` is accepted, ignored or duplicate."""
+    """What became of a delivery; `outcome` is accepted, ignored (with a reason) or duplicate."""
 
     guid: str
     outcome: str
+    reason: str | None = None
 
 
 async def receive(
@@ -53,24 +55,37 @@ async def receive(
         event=name,
         action=_action(payload),
         body=await _compressed(body),
-        ignored=None if event is not None else _why_ignored(name),
+        ignored=None if event is not None else _why_ignored(name, _action(payload)),
     )
     new = await intake.store(Arrival(delivery, event))
     outcome = ("accepted" if event is not None else "ignored") if new else "duplicate"
+    reason = delivery.ignored if new else None
     metrics.WEBHOOK_DELIVERIES.labels(name if name in _KNOWN else "other", outcome).inc()
-    return Receipt(guid, outcome)
+    return Receipt(guid, outcome, reason)
 
 
-_KNOWN = frozenset({"push", "ping"})
+_KNOWN = frozenset({"ping", "pull_request", "push", *installation_payloads.EVENTS})
 
 
 def _event(name: str, payload: dict[str, object], *, delivery_id: str) -> Event | None:
     """What the delivery says to the platform, if anything."""
-    return payloads.push(payload, delivery_id=delivery_id) if name == "push" else None
+    if name == "push":
+        return payloads.push(payload, delivery_id=delivery_id)
+    if name == "pull_request" and _action(payload) in PULL_REQUEST_ACTIONS:
+        return payloads.pull_request(payload, delivery_id=delivery_id)
+    if name in installation_payloads.EVENTS:
+        return installation_payloads.changed(name, payload, delivery_id=delivery_id)
+    return None
 
 
-def _why_ignored(name: str) -> str:
-    return "ping" if name == "ping" else f"the event {name} is not used"
+def _why_ignored(name: str, action: str | None) -> str:
+    if name == "ping":
+        return "ping"
+    if name == "pull_request":
+        return f"the action {action} of a pull request changes no preview"
+    if name in installation_payloads.EVENTS:
+        return f"the action {action} of the event {name} is not used"
+    return f"the event {name} is not used"
 
 
 def _header(value: str | None, form: re.Pattern[str], name: str) -> str:

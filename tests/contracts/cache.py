@@ -24,6 +24,14 @@ class CacheContract:
         assert await cache.put("routes", "a", version=10, value=b"ten")
         assert await cache.records("routes") == {"a": b"ten"}
 
+    async def test_a_record_is_removed_unless_it_is_newer(self, cache: Cache) -> None:
+        await cache.put("routes", "a", version=1_800_000_000_001, value=b"x")
+        await cache.remove("routes", "a", version=1_800_000_000_000)
+        assert await cache.records("routes") == {"a": b"x"}
+        await cache.remove("routes", "a", version=1_800_000_000_001)
+        await cache.remove("routes", "a", version=1_800_000_000_002)
+        assert await cache.records("routes") == {}
+
     async def test_concurrent_writers_leave_the_newest(self, cache: Cache) -> None:
         versions = [*range(1, 30, 2), *range(30, 0, -2)]
         await asyncio.gather(

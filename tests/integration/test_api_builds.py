@@ -117,7 +117,7 @@ async def test_the_command_line_lists_shows_and_cancels(cli: Cli, work: UnitOfWo
     assert version.build.id in listed.out
     shown = json.loads((await cli("builds", "show", version.build.id, "--json")).out)
     assert shown["position"] == 1
-    changed_ = await cli("projects", "set", "shop", "--newer-commit", "all", "--json")
+    changed_ = await cli("projects", "change", "shop", "--newer-commit", "all", "--json")
     assert json.loads(changed_.out)["newer_commit"] == "all"
     ended = await cli("builds", "cancel", version.build.id)
     assert ended.code == Exit.OK, ended.err

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from consumers.outcomes import Done, Drop
-from db.models import Build, Deployment, WebhookDelivery
+from db.models import Build, Deployment, Trigger, WebhookDelivery
 from db.session import UnitOfWork
 from events.builds import BuildRequested
 from events.deployments import DeploymentCreated
-from events.states import BuildState, DeliveryState, DeploymentState
+from events.states import BuildState, DeliveryState, DeploymentState, TriggerState
 from tests.support.factories import (
     Conveyor,
     add_push,
@@ -21,7 +22,7 @@ from tests.support.factories import (
     push,
     sha,
 )
-from zeitwork import ids
+from zeitwork import clock, ids
 
 
 async def pushed(work: UnitOfWork, **changes: Any) -> WebhookDelivery:
@@ -80,8 +81,11 @@ async def test_the_repository_is_found_in_any_case(work: UnitOfWork) -> None:
             {"ref": "refs/heads/dev"},
             "branch dev is not deployed (the environment follows main)",
         ),
-        ({"ref": "refs/tags/main"}, "refs/tags/main is not a branch"),
-        ({"deleted": True, "after": "0" * 40}, "the push deletes its branch"),
+        (
+            {"ref": "refs/tags/main"},
+            "tags are deployed by hand (zeitwork deploy PROJECT --ref main)",
+        ),
+        ({"deleted": True, "after": "0" * 40}, "the push deletes the branch main"),
     ],
 )
 async def test_what_deploys_nothing_is_ignored_with_the_reason(
@@ -152,3 +156,63 @@ async def test_a_push_without_a_delivery_is_dropped(work: UnitOfWork) -> None:
     unknown = push(ids.new(ids.Prefix.DELIVERY))
     assert await Conveyor(work).deliver(unknown) == [Drop("unknown delivery")]
     assert await every(work, Deployment) == []
+
+
+async def arrived(work: UnitOfWork, *said: Any) -> None:
+    """Deliver stored pushes in this order."""
+    conveyor = Conveyor(work)
+    await conveyor.fresh()
+    for one in said:
+        await conveyor.deliver(one)
+
+
+@pytest.mark.parametrize("seconds", [1, 0, None])
+async def test_an_older_push_that_comes_late_is_not_deployed(
+    work: UnitOfWork, seconds: int | None
+) -> None:
+    """By the sender's clock, or by the chain of commits where that does not tell."""
+    await add_site(work)
+    at = clock.now()
+    times = [None, None] if seconds is None else [at, at + timedelta(seconds=seconds)]
+    older = await add_push(work, before=sha(1), after=sha(2), pushed_at=times[0])
+    newer = await add_push(work, before=sha(2), after=sha(3), pushed_at=times[1])
+    await arrived(work, newer, older)
+    (deployment,) = await every(work, Deployment)
+    assert deployment.commit_sha == sha(3)
+    late = await fetch(work, WebhookDelivery, older.subject)
+    assert (late.state, late.reason) == (
+        DeliveryState.IGNORED,
+        "a newer push of main came first",
+    )
+
+
+async def test_a_branch_that_is_forced_back_deploys_the_commit_again(work: UnitOfWork) -> None:
+    await add_site(work)
+    for before, after in ((1, 2), (2, 1), (1, 2)):
+        await pushed(work, before=sha(before), after=sha(after))
+    found = await every(work, Deployment)
+    assert [row.commit_sha for row in found] == [sha(2), sha(1), sha(2)]
+
+
+async def test_what_a_project_is_not_made_of_deploys_it_not(work: UnitOfWork) -> None:
+    web = await add_site(work, root_directory="web")
+    await add_site(work, root_directory="api")
+    await add_site(work, exclude_paths=["**/*.md", "web/**"])
+    delivery = await pushed(work, files=("web/index.html", "README.md"))
+    (deployment,) = await every(work, Deployment)
+    assert deployment.project_id == web.project.id
+    assert delivery.state is DeliveryState.PROCESSED
+    said = {
+        (row.project_id == web.project.id, row.state, row.reason, row.delivery_id)
+        for row in await every(work, Trigger)
+    }
+    assert said == {
+        (True, TriggerState.DEPLOYED, None, delivery.id),
+        (
+            False,
+            TriggerState.SKIPPED,
+            "none of the 2 changed files matches api/**",
+            delivery.id,
+        ),
+        (False, TriggerState.SKIPPED, "all 2 changed files match the excluded paths", delivery.id),
+    }

@@ -123,6 +123,8 @@ async def test_a_dry_push_shows_the_deployment_that_it_would_make(
         "builds": "insert",
         "deployments": "insert",
         "environments": "update",
+        "git_refs": "insert",
+        "triggers": "insert",
         "webhook_deliveries": "update",
     }
     assert [said["type"] for said in event["emitted"]] == ["deployment.created", "build.requested"]

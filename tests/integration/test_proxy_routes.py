@@ -108,14 +108,15 @@ async def test_the_table_is_loaded_and_then_follows_events(
         await eventually(lambda: feed.table.row(route.host) == route)
         assert await feed.ready() is None
 
-        newer = route.model_copy(update={"version": 5})
-        older = route.model_copy(update={"version": 4, "targets": ()})
+        first = route.version
+        newer = route.model_copy(update={"version": first + 5})
+        older = route.model_copy(update={"version": first + 4, "targets": ()})
         marker = row("marker.test", 1)
         await nats.publish([changed(newer), changed(older), changed(marker)])
         await eventually(lambda: feed.table.row("marker.test"))
         assert feed.table.row(route.host) == newer
 
-        gone = RouteRemoved(environment_id="env_1", host=route.host, version=6)
+        gone = RouteRemoved(environment_id="env_1", host=route.host, version=first + 6)
         await nats.publish([told(gone), changed(newer), changed(row("marker.test", 2))])
         await eventually(lambda: feed.table.find("marker.test") == row("marker.test", 2))
         assert feed.table.row(route.host) is None

@@ -8,6 +8,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -63,6 +64,11 @@ async def test_a_push_is_stored_with_its_event(api: Api, work: UnitOfWork) -> No
         "clone_url": "https://github.com/Codertocat/Hello-World.git",
         "commit_message": "a change",
         "pusher": "Codertocat",
+        "project_id": None,
+        "before": "6113728f27ae82c7b1a177c8d03f9e96e0adf246",
+        "pushed_at": None,
+        "files": None,
+        "skip_mark": None,
     }
     assert [waiting.event_log_id for waiting in await every(work, Outbox)] == [row.id]
 
@@ -219,11 +225,42 @@ async def test_a_ping_is_recorded_as_ignored(api: Api, work: UnitOfWork) -> None
 
 
 async def test_an_event_that_is_not_used_says_so(api: Api, work: UnitOfWork) -> None:
-    answer = await deliver(api, b'{"action": "opened"}', event="pull_request")
+    answer = await deliver(api, b'{"action": "started"}', event="watch")
+    assert (answer.status, answer.json["outcome"]) == (202, "ignored")
+    assert answer.json["reason"] == "the event watch is not used"
+    [delivery] = await every(work, WebhookDelivery)
+    assert (delivery.event, delivery.action) == ("watch", "started")
+    assert delivery.reason == answer.json["reason"]
+
+
+@pytest.mark.parametrize("action", ["labeled", "assigned", None, 7])
+async def test_what_changes_no_preview_is_recorded_as_ignored(
+    api: Api, work: UnitOfWork, action: Any
+) -> None:
+    body = json.dumps({"action": action, "pull_request": {}}).encode()
+    answer = await deliver(api, body, event="pull_request")
     assert (answer.status, answer.json["outcome"]) == (202, "ignored")
     [delivery] = await every(work, WebhookDelivery)
-    assert (delivery.event, delivery.action) == ("pull_request", "opened")
-    assert delivery.reason == "the event pull_request is not used"
+    assert "of a pull request changes no preview" in (delivery.reason or "")
+    assert await events_of(work.database) == []
+
+
+async def test_a_pull_request_is_stored_with_its_event(api: Api, work: UnitOfWork) -> None:
+    pull = {
+        "number": 3,
+        "state": "open",
+        "title": "A change",
+        "updated_at": "2026-01-01T00:00:00Z",
+        "head": {"ref": "x", "sha": "a" * 40, "repo": {"full_name": "Codertocat/Hello-World"}},
+        "base": {"ref": "main"},
+    }
+    whole = {**json.loads(push_body()), "action": "opened", "pull_request": pull}
+    answer = await deliver(api, json.dumps(whole).encode(), event="pull_request")
+    assert (answer.status, answer.json["outcome"]) == (202, "accepted")
+    [event] = await events_of(work.database)
+    [delivery] = await every(work, WebhookDelivery)
+    assert (event.type, event.aggregate_id) == ("pull_request.received", delivery.id)
+    assert delivery.state is DeliveryState.RECEIVED
 
 
 async def test_text_that_cannot_be_kept_as_it_is_loses_no_push(api: Api, work: UnitOfWork) -> None:

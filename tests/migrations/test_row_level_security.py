@@ -41,10 +41,12 @@ async def two(work: UnitOfWork, migrated_url: str) -> tuple[str, str]:
     """The uuids of two organisations that have rows everywhere."""
     await add_node(work)
     found = []
-    for _ in range(2):
+    for number in range(2):
         version = await furnish(work)
         uuid = uuid_of(version.deployment.organisation_id)
         build = ids.to_uuid(ids.Prefix.BUILD, version.build.id)
+        deployment = ids.to_uuid(ids.Prefix.DEPLOYMENT, version.deployment.id)
+        project = ids.to_uuid(ids.Prefix.PROJECT, version.deployment.project_id)
         user = ids.new_uuid()
         execute(
             migrated_url,
@@ -56,6 +58,24 @@ async def two(work: UnitOfWork, migrated_url: str) -> tuple[str, str]:
             f" 'k', '', 0, 'x', '{uuid}' FROM builds WHERE id = '{build}';"
             f"INSERT INTO deployment_variables SELECT deployment_id, '{user}', '{uuid}'"
             f" FROM builds WHERE id = '{build}';"
+            "INSERT INTO github_installations"
+            " (id, organisation_id, account, account_type, repository_selection, state, seen_at,"
+            f" version) VALUES ({number}, '{uuid}', 'a', 'User', 'all', 'active', now(), 1);"
+            "INSERT INTO github_repositories"
+            " (id, installation_id, organisation_id, full_name, private, seen_at)"
+            f" VALUES ({number}, {number}, '{uuid}', 'a/b', true, now());"
+            "INSERT INTO github_reports (deployment_id, organisation_id, posted)"
+            f" VALUES ('{deployment}', '{uuid}', '{{}}');"
+            "INSERT INTO deploy_hooks (id, project_id, organisation_id, name, environment,"
+            " secret_hash, generation, version)"
+            f" VALUES ('{user}', '{project}', '{uuid}', 'h', 'production', 'x', 1, 1);"
+            "INSERT INTO previews (id, project_id, organisation_id, repository, source, branch,"
+            " from_fork, head_sha, state, expires_at, version)"
+            f" VALUES ('{user}', '{project}', '{uuid}', 'a/b', 'pr-1', 'b', false, 'c',"
+            " 'waiting', now(), 1);"
+            "INSERT INTO triggers (id, project_id, organisation_id, kind, ref, message, actor,"
+            " state, version)"
+            f" VALUES ('{user}', '{project}', '{uuid}', 'manual', 'main', '', 'a', 'pending', 1);"
             f"INSERT INTO build_logs VALUES ('{build}', 1, now(), 'a line', '{uuid}');"
             "INSERT INTO dead_letters (id, stream, durable, sequence, subject, organisation_id,"
             " headers, payload, attempts, error_code, error_detail, state, version)"

@@ -17,15 +17,28 @@ from db.models import (
     Build,
     BuildLog,
     BuildLogPack,
+    DeployHook,
     Deployment,
+    DeploymentVariable,
     Environment,
+    EventLog,
+    GitHubDeliveryScan,
+    GitHubInstallation,
+    GitHubRedelivery,
+    GitHubReport,
+    GitHubRepository,
+    GitRef,
     Instance,
     Membership,
     Node,
     Organisation,
+    Preview,
     Project,
+    PullRequest,
     RoutingCache,
+    Trigger,
     User,
+    Variable,
     WebhookDelivery,
 )
 from db.models.base import Base
@@ -49,6 +62,18 @@ _NAMES: Sequence[tuple[type[Base], tuple[str, ...]]] = (
     (Instance, ("deployment_id", "slot")),
     (RoutingCache, ("host",)),
     (WebhookDelivery, ("guid",)),
+    (GitHubInstallation, ("id",)),
+    (GitHubRepository, ("id",)),
+    (GitHubReport, ("deployment_id",)),
+    (GitHubDeliveryScan, ("id",)),
+    (GitHubRedelivery, ("guid",)),
+    (GitRef, ("repository", "ref")),
+    (PullRequest, ("repository", "number")),
+    (Preview, ("project_id", "source")),
+    (DeployHook, ("project_id", "name")),
+    (Trigger, ("project_id", "environment_id", "delivery_id")),
+    (Variable, ("project_id", "environment_id", "scope", "name")),
+    (DeploymentVariable, ("deployment_id", "variable_id")),
 )
 BUSINESS_TABLES = frozenset(model.__tablename__ for model, _ in _NAMES)
 # What an order of delivery may change and nobody can see: how often a row was written.
@@ -70,6 +95,8 @@ async def digest(database: Database, *, ignore: Collection[str] = ()) -> dict[st
     async with database.read() as session:
         for model, keys in _NAMES:
             rows = await _rows(session, model)
+            if model is RoutingCache:
+                await _count_versions(session, rows)
             _name(rows, model.__tablename__, keys, names)
             said = [_said(row, names, ignore) for row in rows]
             tables[model.__tablename__] = sorted(json.dumps(row, sort_keys=True) for row in said)
@@ -140,6 +167,17 @@ async def _rows(session: AsyncSession, model: type[Base]) -> list[dict[str, Any]
     found = (await session.scalars(select(model).order_by(*model.__table__.primary_key))).all()
     rows = [{column: getattr(row, column) for column in columns} for row in found]
     return sorted(rows, key=lambda row: (str(row.get("created_at", "")), str(row.get("id", ""))))
+
+
+async def _count_versions(session: AsyncSession, routes: list[dict[str, Any]]) -> None:
+    """A route's version begins with the time; what counts is how often it was told."""
+    told = Counter(
+        await session.scalars(
+            select(EventLog.aggregate_id).where(EventLog.type.startswith("route."))
+        )
+    )
+    for row in routes:
+        row["version"] = told[row["environment_id"]]
 
 
 def _name(

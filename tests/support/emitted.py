@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
-from events.deployments import DeploymentCancelled, DeploymentStopped
 from events.event import REGISTRY, Event
 
 PACKAGES: Final = {"api": "producers", "consumers": "consumers", "node": "node"}
-# `db` can say these and nobody asks it to yet: no person stops or cancels a deployment so far.
-UNUSED: Final[frozenset[type[Event]]] = frozenset({DeploymentCancelled, DeploymentStopped})
+# `db` can say these and nobody asks it to yet.
+UNUSED: Final[frozenset[type[Event]]] = frozenset()
 
 
 @cache

@@ -41,7 +41,7 @@ from zeitwork import clock, context, ids
 
 SHA = "a" * 40
 REPO = "acme/shop"
-FACT_GROUPS = ("deployments", "github", "instances", "routing", "scheduling")
+FACT_GROUPS = ("deployments", "github", "instances", "previews", "routing", "scheduling")
 
 _numbers = itertools.count(1)
 
@@ -222,16 +222,20 @@ def _delivery(handler: Handler, said: Envelope) -> Delivery:
 class Conveyor:
     """Hands each stored event to every handler of its type, as relay and runtime would."""
 
-    def __init__(self, work: UnitOfWork, *, groups: Sequence[str] = FACT_GROUPS) -> None:
+    def __init__(
+        self, work: UnitOfWork, *, groups: Sequence[str] = FACT_GROUPS, **wired: Any
+    ) -> None:
         bus = MemoryBus()
         builder = Builder(work=work, bus=bus, pipeline=cast("Any", None))
         wiring = Wiring(
             work=work,
             bus=bus,
             builder=builder,
+            refs=cast("Any", None),
             build_slots=1,
             drain_seconds=5.0,
             cache=cast("Any", None),
+            **wired,
         )
         self._bindings = [
             binding for binding in bindings(wiring, groups) if isinstance(binding, Binding)
@@ -310,7 +314,7 @@ async def events_of(
         return await events_find(session, EventFilter(after=after, type=type_), limit=10_000)
 
 
-async def fetch(work: UnitOfWork, model: type[Any], id_: str) -> Any:
+async def fetch(work: UnitOfWork, model: type[Any], id_: str | int) -> Any:
     """A row as it is now."""
     async with work.database.read() as session:
         return await session.get_one(model, id_)
@@ -324,7 +328,7 @@ async def every(work: UnitOfWork, model: type[Base], **where: Any) -> Sequence[A
 
 
 @asynccontextmanager
-async def changed(work: UnitOfWork, model: type[Any], id_: str) -> AsyncIterator[Any]:
+async def changed(work: UnitOfWork, model: type[Any], id_: str | int) -> AsyncIterator[Any]:
     """A row to change by hand."""
     async with work.transaction() as tx:
         yield await tx.session.get_one(model, id_)

@@ -41,6 +41,7 @@ from tests.support.factories import (
 )
 from zeitwork import ids
 from zeitwork.cache import MemoryCache
+from zeitwork.errors import SourceUnavailable
 
 
 async def running_site(work: UnitOfWork, conveyor: Conveyor) -> tuple[Site, Version, Instance]:
@@ -84,11 +85,27 @@ class IdleBuilder:
         return Done()
 
 
+class KnownRefs:
+    """Knows the commits of some references; the others are not there."""
+
+    def __init__(self, commits: dict[str, str]) -> None:
+        self.commits = commits
+        self.asked: list[tuple[str, str]] = []
+
+    async def commit_of(self, clone_url: str, ref: str, *, project_id: str | None = None) -> str:
+        assert project_id is not None
+        self.asked.append((clone_url, ref))
+        if ref not in self.commits:
+            raise SourceUnavailable(f"no branch or tag {ref!r}")
+        return self.commits[ref]
+
+
 def wiring(work: UnitOfWork, bus: Bus, **changes: Any) -> Wiring:
     fields: dict[str, Any] = {
         "work": work,
         "bus": bus,
         "builder": Builder(work=work, bus=bus, pipeline=cast("Any", None)),
+        "refs": KnownRefs({}),
         "build_slots": 1,
         "drain_seconds": 5.0,
         "cache": MemoryCache(),

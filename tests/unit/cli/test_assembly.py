@@ -13,7 +13,7 @@ from cli.secrets_file import Secrets
 from zeitwork import config
 from zeitwork.config import ENV_PREFIX, Settings
 
-MADE = Secrets("made-api", "made-node", "made-webhook", "made-keys")
+MADE = Secrets("made-api", "made-node", "made-webhook", "made-keys", "made-hook")
 BACKENDS = Backends(SecretStr("nats://n"), SecretStr("postgresql://p"), SecretStr("redis://r"))
 PORTS = {
     name: Port(name, 1000, 1000 + number)
@@ -41,7 +41,7 @@ def test_services_understand_every_variable_that_they_get() -> None:
 def test_the_operators_secrets_win_over_those_that_were_made() -> None:
     settings = Settings(api_token=SecretStr("mine"))
     assert assembly.effective_secrets(settings, MADE) == Secrets(
-        "mine", "made-node", "made-webhook", "made-keys"
+        "mine", "made-node", "made-webhook", "made-keys", "made-hook"
     )
 
 

@@ -32,6 +32,8 @@ EXPECTED = {
     Exit.UNAVAILABLE: {
         "Unavailable", "BrokerUnavailable", "DatabaseUnavailable", "CacheUnavailable",
         "HostUnsupported", "ArtifactCorrupt", "IntakeFull", "OutboxFull", "SealKeyMissing",
+        "GitHubRefused", "GitHubCredentials", "GitHubForbidden", "GitHubNotFound",
+        "GitHubUnavailable", "GitHubLimited",
     },
     Exit.TIMED_OUT: {"TimedOut"},
     Exit.UNEXPECTED: {"ProgramFailed", "SealBroken", "MethodNotAllowed"},

@@ -117,3 +117,14 @@ def test_programs_are_found_on_the_path(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert config.find_program("tool") == str(program)
     assert config.find_program("no-such-tool") is None
     assert config.search_path() == str(tmp_path)
+
+
+@pytest.mark.parametrize("half", ["APP_ID", "PRIVATE_KEY_FILE"])
+def test_the_github_app_is_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch, half: str) -> None:
+    monkeypatch.setenv(f"ZEITWORK_GITHUB__{half}", "4711")
+    with pytest.raises(InvalidSettings, match="belong together"):
+        load()
+    monkeypatch.setenv("ZEITWORK_GITHUB__APP_ID", "4711")
+    monkeypatch.setenv("ZEITWORK_GITHUB__PRIVATE_KEY_FILE", "app.pem")
+    monkeypatch.setenv("ZEITWORK_GITHUB__REPORTS", '["statuses"]')
+    assert load().github.reports == {"statuses"}

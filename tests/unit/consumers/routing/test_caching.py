@@ -9,7 +9,7 @@ import pytest
 from consumers.outcomes import Done
 from consumers.routing.caching import copy_to
 from events.envelope import wrap
-from events.routes import CACHE_TABLE, Route, RouteChanged, Target
+from events.routes import CACHE_TABLE, Route, RouteChanged, RouteRemoved, Target
 from zeitwork.errors import CacheUnavailable
 
 
@@ -28,6 +28,11 @@ class Shelf:
         if newer:
             self.held[key] = (version, value)
         return newer
+
+    async def remove(self, table: str, key: str, *, version: int) -> None:
+        assert table == CACHE_TABLE
+        if key in self.held and self.held[key][0] <= version:
+            del self.held[key]
 
     async def records(self, _table: str) -> Mapping[str, bytes]:
         return {key: value for key, (_, value) in self.held.items()}
@@ -61,6 +66,15 @@ async def test_the_newest_version_stands_in_any_order(order: tuple[int, ...]) ->
     assert {host: Route.model_validate_json(raw) for host, raw in records.items()} == {
         "shop.test": route(3)
     }
+
+
+async def test_a_removed_host_is_gone_unless_it_has_come_again() -> None:
+    shelf = Shelf()
+    await copy(shelf, 3)
+    for version, left in ((2, 1), (4, 0)):
+        said = RouteRemoved(environment_id="env_1", host="shop.test", version=version)
+        assert await copy_to(shelf)(wrap(said, subject="env_1", source="test")) == Done()
+        assert len(await shelf.records(CACHE_TABLE)) == left
 
 
 async def test_a_cache_that_is_away_fails_the_attempt() -> None:

@@ -11,9 +11,9 @@ def test_each_route_is_there_once() -> None:
     assert len(names) == len(set(names))
 
 
-def test_only_the_webhook_and_the_reference_are_open_to_everybody() -> None:
+def test_only_webhooks_hooks_and_the_reference_are_open_to_everybody() -> None:
     public = [endpoint.path for endpoint in ROUTES if endpoint.access is Access.PUBLIC]
-    assert public == ["/asyncapi.json", "/webhooks/github"]
+    assert public == ["/asyncapi.json", "/hooks/{hook}", "/webhooks/git/{hook}", "/webhooks/github"]
 
 
 def test_each_handler_says_which_route_it_serves() -> None:

@@ -1,14 +1,16 @@
-"""What is read from GitHub's push payload."""
+"""What is read from GitHub's payloads."""
 
 from __future__ import annotations
 
 import copy
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from events.github import PushReceived
+from events.event import MAX_EVENT_BYTES
+from events.github import PullRequestReceived, PushReceived
 from producers.webhooks import payloads
 from zeitwork.errors import MalformedBody
 
@@ -117,3 +119,119 @@ def test_a_field_at_fault_is_named(changes: dict[str, Any], where: str) -> None:
 def test_anything_else_is_no_push(body: object) -> None:
     with pytest.raises(MalformedBody):
         payloads.push(body, delivery_id="dlv_1")
+
+
+PULL_REQUEST: dict[str, Any] = {
+    "action": "synchronize",
+    "number": 7,
+    "pull_request": {
+        "number": 7,
+        "state": "open",
+        "title": "Add a page [skip deploy]",
+        "draft": False,
+        "updated_at": "2026-01-02T03:04:05Z",
+        "user": {"login": "mallory", "id": 1},
+        "head": {"ref": "page", "sha": SHA, "repo": {"full_name": "Mallory/Public-Repo"}},
+        "base": {"ref": "main", "sha": "0" * 40},
+    },
+    "repository": PUSH["repository"],
+    "installation": PUSH["installation"],
+}
+
+
+def read_pull(**changes: Any) -> PullRequestReceived:
+    body = copy.deepcopy(PULL_REQUEST)
+    body["pull_request"] |= changes
+    return payloads.pull_request(body, delivery_id="dlv_1")
+
+
+def test_a_pull_request() -> None:
+    assert read_pull() == PullRequestReceived(
+        delivery_id="dlv_1",
+        action="synchronize",
+        github_repo="baxterthehacker/public-repo",
+        github_installation_id=12345678901,
+        number=7,
+        title="Add a page [skip deploy]",
+        author="mallory",
+        open=True,
+        draft=False,
+        head_sha=SHA,
+        head_ref="page",
+        head_repo="mallory/public-repo",
+        base_ref="main",
+        clone_url="https://github.com/Baxterthehacker/Public-Repo.git",
+        changed_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        skip_mark="[skip deploy]",
+    )
+
+
+def test_a_fork_that_is_gone_and_a_user_who_is_gone() -> None:
+    head = {**PULL_REQUEST["pull_request"]["head"], "repo": None}
+    found = read_pull(head=head, user=None)
+    assert (found.head_repo, found.author) == (None, "unknown")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"head": {}}, {"number": 0}, {"updated_at": "soon"}, {"number": 2**40}]
+)
+def test_a_pull_request_of_the_wrong_form_is_malformed(changes: dict[str, Any]) -> None:
+    with pytest.raises(MalformedBody, match="pull_request payload: pull_request"):
+        read_pull(**changes)
+
+
+def commit(*names: str) -> dict[str, Any]:
+    return {"id": SHA, "added": list(names[:1]), "modified": list(names[1:2]), "removed": []}
+
+
+@pytest.mark.parametrize(
+    ("changes", "files"),
+    [
+        ({"commits": [commit("a", "b"), commit("b")]}, ("a", "b")),
+        ({"commits": [commit("a")], "forced": True}, None),
+        ({"commits": [commit("a")], "created": True}, None),
+        ({"commits": []}, None),
+        ({"commits": None}, None),
+        ({"commits": [commit()]}, None),
+        ({"commits": [commit("a")] * 2048}, None),
+        ({"commits": [commit(f"f{n}") for n in range(1001)]}, None),
+        ({"commits": [commit("x" * 20_000), commit("y" * 20_000)]}, None),
+    ],
+)
+def test_changed_files_are_told_when_all_are_known(
+    changes: dict[str, Any], files: tuple[str, ...] | None
+) -> None:
+    assert read(**{"forced": False, **changes}).files == files
+
+
+def test_the_largest_list_of_files_fits_into_an_event() -> None:
+    """Control characters take six times their room in JSON."""
+    names = [commit("\x01" * 32 + f"{n:04}") for n in range(900)]
+    found = read(forced=False, commits=names)
+    assert found.files is not None
+    assert len(found.files) == 900
+    assert len(found.encode()) < MAX_EVENT_BYTES
+
+
+def test_when_and_from_where_a_push_moved_its_branch() -> None:
+    repository = {**PUSH["repository"], "pushed_at": 1_767_323_045}
+    found = read(repository=repository, before="1" * 40)
+    assert found.pushed_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert (found.before, read().before) == ("1" * 40, None)
+
+
+@pytest.mark.parametrize(
+    ("message", "mark"),
+    [
+        ("fix [skip ci]", "[skip ci]"),
+        ("[CI SKIP] fix", "[ci skip]"),
+        ("fix\n\n" + "x" * 1000 + "[no ci]", "[no ci]"),
+        ("fix [skip deploy]", "[skip deploy]"),
+        ("skip ci", None),
+        ("[skip  ci]", None),
+        ("[skip tests]", None),
+    ],
+)
+def test_a_mark_is_found_in_the_whole_message(message: str, mark: str | None) -> None:
+    found = read(head_commit={"id": SHA, "message": message})
+    assert found.skip_mark == mark

@@ -1,0 +1,3 @@
+"""Deployments that somebody asked for by name."""
+
+from __future__ import annotations

@@ -73,17 +73,7 @@ async def deployment_create(
         traceparent=tracing.current_traceparent(),
         deadline_at=clock.now() + DEADLINES[DeploymentState.QUEUED],
     )
-    build = Build(
-        id=ids.new(ids.Prefix.BUILD),
-        organisation_id=environment.organisation_id,
-        project_id=environment.project_id,
-        deployment_id=deployment.id,
-        state=BuildState.QUEUED,
-        clone_url=source.clone_url,
-        commit_sha=source.commit_sha,
-        root_directory=root_directory,
-        priority=_priority(environment),
-    )
+    build = _build(deployment, environment, source, root_directory=root_directory)
     tx.session.add(deployment)
     await tx.session.flush()
     await variables_pin(
@@ -120,9 +110,21 @@ async def deployment_create(
     return deployment, build
 
 
-def _priority(environment: Environment) -> Priority:
+def _build(
+    deployment: Deployment, environment: Environment, source: Source, *, root_directory: str
+) -> Build:
     preview = environment.kind is EnvironmentKind.PREVIEW
-    return Priority.PREVIEW if preview else Priority.PRODUCTION
+    return Build(
+        id=ids.new(ids.Prefix.BUILD),
+        organisation_id=environment.organisation_id,
+        project_id=environment.project_id,
+        deployment_id=deployment.id,
+        state=BuildState.QUEUED,
+        clone_url=source.clone_url,
+        commit_sha=source.commit_sha,
+        root_directory=root_directory,
+        priority=Priority.PREVIEW if preview else Priority.PRODUCTION,
+    )
 
 
 async def deployment_cancel(tx: Transaction, deployment_id: str, *, code: str, detail: str) -> bool:

@@ -13,7 +13,7 @@ from zeitwork.errors import InvalidSettings
 def test_secrets_are_made_once_and_kept(tmp_path: Path) -> None:
     first = secrets_file.ensure(tmp_path / "secrets.json")
     assert secrets_file.ensure(tmp_path / "secrets.json") == first
-    assert len(set(asdict(first).values())) == 4
+    assert len(set(asdict(first).values())) == 5
     assert (tmp_path / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 

@@ -48,6 +48,8 @@ EMPTY = {
     "previews",
     "pull_requests",
     "deploy_hooks",
+    "variables",
+    "deployment_variables",
     *(table for table in BUSINESS_TABLES if table.startswith("github_")),
 }
 MOST_DELIVERIES = 2000

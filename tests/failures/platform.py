@@ -26,7 +26,7 @@ from cli.embedded.nats import NatsServer
 from cli.embedded.server import EmbeddedServer
 from db import outbox
 from db.engine import Database
-from db.models import Build, Environment
+from db.models import Build, Environment, Lease
 from db.session import UnitOfWork
 from events import topology
 from events.deployments import NewerCommit
@@ -329,6 +329,8 @@ class Platform:
             await tx.session.execute(
                 update(Build).where(Build.lease_until.is_not(None)).values(lease_until=clock.now())
             )
+            # Those of the loops too: one of them asks again for builds that found no room.
+            await tx.session.execute(update(Lease).values(expires_at=clock.now()))
 
     async def _at_rest(self, js: JetStreamContext) -> bool:
         return _none(await evidence.waiting(self.database, js))

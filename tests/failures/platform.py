@@ -44,7 +44,7 @@ from zeitwork.failpoints import Failpoint
 
 REPO = "acme/shop"
 _START_SECONDS = 40.0
-_REST_SECONDS = 50.0
+_REST_SECONDS = 100.0  # a build whose request died with its taker is asked for again after 70 s
 _PORTS = 40
 _HURRIED_SECONDS = 1.0
 

@@ -9,7 +9,7 @@ from tests.failures.platform import Platform
 from tests.support.cli import Cli
 from tests.support.eventually import eventually
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(330)
 
 
 async def test_nats_is_killed_three_times_under_load(platform: Platform) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.failures.platform import Platform
 from zeitwork.failpoints import Failpoint
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(330)]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.support.digest import WRITES, digest
 from tests.support.eventually import eventually
 from tests.support.factories import envelope, every, push
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(330)
 _SUBJECT = GITHUB.filters[0]
 
 

@@ -12,7 +12,7 @@ from tests.failures.platform import Platform
 from tests.support.eventually import eventually
 from tests.support.factories import every
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(330)
 _ALL_BUT_BUILDS = ",".join(group for group in GROUPS if group != "builds")
 
 

@@ -34,6 +34,11 @@ class Direct:
     def closed(self) -> bool:
         return self._driver.closed
 
+    @property
+    def idle(self) -> bool:
+        """Whether no transaction is open; a statement would then commit by itself."""
+        return self._driver.pgconn.transaction_status == TransactionStatus.IDLE
+
     async def script(self, statements: str) -> Answer:
         """Run several statements in one round trip; what the first of them answers."""
         with _translated(self._driver):
@@ -61,7 +66,7 @@ class Direct:
 
     async def rollback(self) -> None:
         """Take back what is open; a connection that is gone has taken it back itself."""
-        if self._driver.pgconn.transaction_status is TransactionStatus.IDLE or self.closed:
+        if self.idle or self.closed:
             return
         with _translated(self._driver):
             await self._driver.rollback()

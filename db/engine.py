@@ -162,11 +162,11 @@ async def _open(engine: AsyncEngine, opening: str, *, last: bool = False) -> Ope
     try:
         return Opened(connection, direct, await direct.script(opening))
     except BaseException as error:
-        dead = direct.closed
-        if dead and not last:
-            await _distrust(connection)
+        died = direct.closed and isinstance(error, DatabaseUnavailable)
+        if died:
+            await distrust(connection)
         await _give_back(connection, direct)
-        if last or not dead or not isinstance(error, DatabaseUnavailable):
+        if last or not died:
             raise
         return None
 
@@ -178,7 +178,7 @@ async def _give_back(connection: AsyncConnection, direct: Direct) -> None:
     await connection.close()
 
 
-async def _distrust(connection: AsyncConnection) -> None:
+async def distrust(connection: AsyncConnection) -> None:
     """Let the pool see that this one is dead: it then replaces all that are as old."""
     with suppress(DBAPIError):
         await connection.exec_driver_sql("SELECT 1")

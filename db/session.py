@@ -12,7 +12,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from db import inbox, outbox
 from db.direct import Direct
-from db.engine import ALL_TENANTS, Database, Opened, beginning, opened, translated
+from db.engine import ALL_TENANTS, Database, Opened, beginning, distrust, opened, translated
 from db.wake import Wake
 from events import subjects
 from events.bus import Message, addressed
@@ -108,7 +108,10 @@ class Transaction:
             # Aggregates first: their row locks put the ids of one aggregate's events into the
             # order of their commits.
             await self._session.flush()
-        await outbox.append(self.direct, self.emitted)
+        if self.emitted:
+            if self.direct.idle:
+                raise DatabaseUnavailable("an error of the database was swallowed; nothing is kept")
+            await outbox.append(self.direct, self.emitted)
         if self._session is not None:
             await self._session.commit()  # of a session that was asked nothing, this is nothing
         await self.direct.commit()
@@ -187,7 +190,13 @@ async def _begun(connection: AsyncConnection, opening: str) -> AsyncIterator[Ope
     if connection.invalidated or (direct := Direct(connection)).closed:
         # Another session would do, but the lock does not belong to it.
         raise DatabaseUnavailable("PostgreSQL ended the session of the connection")
-    yield Opened(connection, direct, await direct.script(opening))
+    try:
+        answer = await direct.script(opening)
+    except DatabaseUnavailable:
+        if Direct(connection).closed:
+            await distrust(connection)
+        raise
+    yield Opened(connection, direct, answer)
 
 
 @contextmanager

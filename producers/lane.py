@@ -113,7 +113,7 @@ class Lane:
         return await self._sift(rows[:middle]) + await self._sift(rows[middle:])
 
     async def _wait(self, took: float) -> None:
-        """Until there is more; under load no sooner than the last move took.
+        """Until there is more; under load no sooner than the last move took, up to 20 ms.
 
         What arrives meanwhile goes together. Otherwise the relay would spend on many small moves
         the processor time that the intake beside it needs.

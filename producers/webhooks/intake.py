@@ -28,6 +28,7 @@ _log = logs.get(__name__)
 _MOST_TOGETHER = 64  # deliveries in one transaction
 _MOST_BYTES = 4 * 1024 * 1024  # compressed bodies in one statement, unless one alone is larger
 _MOST_WAITING = 1000
+_STOPS = "The API stops; deliver it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Intake(Worker):
         self._work = work
         self._waiting: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
+        self._ended = False
 
     async def store(self, arrival: Arrival) -> bool:
         """Return once the delivery and its event are committed; False if it was stored before.
@@ -69,9 +71,12 @@ class Intake(Worker):
 
         Raises:
             DatabaseUnavailable: the outcome may be unknown; delivering again is safe.
+            BodyTooLarge: no stream takes the event.
             InvalidInput: the database cannot hold a value of it.
             IntakeFull: too many wait; this one was not stored.
         """
+        if self._ended:
+            raise DatabaseUnavailable(_STOPS)
         if len(self._waiting) >= _MOST_WAITING:
             raise IntakeFull(f"{_MOST_WAITING} webhooks wait to be stored; deliver it again later.")
         waiting = _Waiting(arrival, asyncio.get_running_loop().create_future())
@@ -88,7 +93,8 @@ class Intake(Worker):
                 while self._waiting:
                     await self._settle(self._next())
         finally:
-            _answer_all(self._waiting, "The API stops; deliver it again.")
+            self._ended = True
+            _answer_all(self._waiting, _STOPS)
             self._waiting.clear()
 
     def _next(self) -> list[_Waiting]:
@@ -103,7 +109,18 @@ class Intake(Worker):
         return together
 
     async def _settle(self, together: Sequence[_Waiting]) -> None:
-        """Tell each caller how it went; one delivery's error is not its neighbours'."""
+        """Tell each caller how it went.
+
+        A delivery that cannot be stored does not hinder its neighbours. A database that does not
+        answer, or not in time, is everybody's.
+        """
+        try:
+            await self._store(together)
+        except BaseException:
+            _answer_all(together, _STOPS)
+            raise
+
+    async def _store(self, together: Sequence[_Waiting]) -> None:
         try:
             new = await self._commit(together)
         except DatabaseUnavailable as error:
@@ -114,10 +131,7 @@ class Intake(Worker):
                 return
             _log.info("webhooks stored one by one", together=len(together), error=str(error))
             for each in together:
-                await self._settle([each])
-        except BaseException:
-            _answer_all(together, "The API stops; deliver it again.")
-            raise
+                await self._store([each])
         else:
             for each in together:
                 if not each.stored.done():

@@ -76,7 +76,8 @@ async def test_a_node_makes_its_streams_anew_and_hears_of_changes_again(
 
         await eventually(back)
     instance_id = await plane.start(node, "python app.py 200")
-    await plane.until(instance_id, READY)
+    # A report that the lost stream swallowed is said again at the second look, ten seconds apart.
+    await plane.until(instance_id, READY, timeout=40)
     assert "topology restored" in agent.log.read_text()
     assert await agent.why_not_ready() is None
 

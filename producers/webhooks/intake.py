@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from typing_extensions import override
@@ -129,7 +129,9 @@ class Intake(Worker):
             if len(together) == 1:
                 _fail(together[0], error)
                 return
-            _log.info("webhooks stored one by one", together=len(together), error=str(error))
+            _log.info(
+                "webhooks stored one by one", together=len(together), error=type(error).__name__
+            )
             for each in together:
                 await self._store([each])
         else:
@@ -150,7 +152,7 @@ class Intake(Worker):
         return new
 
 
-def _answer_all(together: Sequence[_Waiting] | deque[_Waiting], why: str) -> None:
+def _answer_all(together: Iterable[_Waiting], why: str) -> None:
     for each in together:
         _fail(each, DatabaseUnavailable(why))
 

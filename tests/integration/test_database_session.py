@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from psycopg.errors import InsufficientPrivilege
 from pydantic import SecretStr
 from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
 
 from db.engine import Database, driver_url
 from db.models import Environment, Organisation, Project
@@ -223,6 +225,21 @@ async def test_a_tenants_transaction_sees_and_changes_its_own_rows_only(
         await tx.session.execute(text("UPDATE projects SET name = 'mine', version = version + 1"))
     names = {project.id: project.name for project in await every(work, Project)}
     assert names == {site.project.id: "mine", other.project.id: other.project.name}
+
+
+async def test_a_swallowed_error_of_the_database_keeps_no_event(
+    work: UnitOfWork, site: Site
+) -> None:
+    before = len(await events_of(work.database))
+    with pytest.raises(RuntimeError, match="swallowed"):  # noqa: PT012 - the whole transaction is meant
+        async with work.transaction() as tx:
+            same = await tx.session.get_one(Project, site.project.id)
+            values = {c.name: getattr(same, c.name) for c in Project.__table__.columns}
+            tx.session.add(Project(**values | {"id": ids.new(ids.Prefix.PROJECT)}))
+            with suppress(IntegrityError):
+                await tx.session.flush()
+            tx.emit(NodeReady(node_id="n"), subject="n")
+    assert len(await events_of(work.database)) == before
 
 
 async def test_a_tenants_transaction_cannot_write_for_another_nor_for_the_platform(

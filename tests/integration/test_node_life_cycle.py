@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,14 +14,11 @@ from db.session import UnitOfWork
 from events import subjects
 from events.nodes import Heartbeat
 from events.states import InstanceState
-from events.streams import EVENTS, LOGS
 from producers.api.routes import PREFIX
 from tests.support import agents
 from tests.support.agents import APP, Agent, Plane, packed, processes_of, silent, who
-from tests.support.api import NODE_TOKEN
-from tests.support.database import execute
 from tests.support.eventually import eventually
-from tests.support.factories import add_node, every
+from tests.support.factories import every
 
 READY, FAILED, STOPPED = InstanceState.READY, InstanceState.FAILED, InstanceState.STOPPED
 
@@ -213,52 +211,10 @@ def _instances(agent: Agent) -> list[int]:
 
 
 def _traces(agent: Agent, instance_id: str) -> list[Path]:
-    """What is left of an instance on disk."""
-    return list(agent.data.rglob(f"*{instance_id}*"))
-
-
-async def test_variables_reach_the_instance_and_nothing_else(
-    plane: Plane, agent: Agent, node: str, migrated_url: str
-) -> None:
-    value = "correct horse battery staple"
-    well = await plane.place(node, 'test "${#TOKEN}" = 28 && exec python app.py well')
-    await plane.give(well, TOKEN=value)
-    ill = await plane.place(node, 'echo "token is $TOKEN"; exit 3')
-    await plane.give(ill, TOKEN=value)
-    await plane.tell(node)
-    await plane.until(well, READY)
-
-    async def explained() -> str | None:
-        return (await plane.row(ill)).error_detail
-
-    assert "token is ***" in str(await eventually(explained))
-
-    # A restart of the agent while the control plane is away must not need them again.
-    journal = agent.data / "journal" / f"{well}.json"
-    assert value in journal.read_text()
-    assert journal.stat().st_mode & 0o777 == 0o600
-    published = [
-        found.data.decode()
-        for stream, subject in ((EVENTS, subjects.ALL_FACTS), (LOGS, "zw.log.>"))
-        async for each in plane.bus.contents(stream.name, subject)
-        if (found := await plane.bus.fetch(stream.name, each.sequence)) is not None
+    """What is left of an instance on disk, while the agent may be removing it."""
+    return [
+        Path(folder, name)
+        for folder, folders, files in os.walk(agent.data)
+        for name in (*folders, *files)
+        if instance_id in name
     ]
-    assert any(well in each for each in published)
-    assert any("token is ***" in each and "lines" in each for each in published)
-    assert not any(value in each for each in published)
-    logged = execute(migrated_url, "SELECT row_to_json(e)::text FROM event_log e", tenant="*")
-    assert not any(value in text for (text,) in logged)
-
-
-async def test_another_node_is_not_given_the_variables_of_an_instance(
-    plane: Plane, agent: Agent, node: str
-) -> None:
-    instance_id = await plane.place(node, "exec python app.py")
-    await plane.give(instance_id, TOKEN="correct horse")
-    other = await add_node(plane.work, "other")
-    path = f"/instances/{instance_id}/variables"
-    assert (await plane.api.get(f"/nodes/{other}{path}", token=NODE_TOKEN)).status == 404
-    assert (await plane.api.get(f"/nodes/{node}{path}")).status == 401
-    mine = await plane.api.get(f"/nodes/{node}{path}", token=NODE_TOKEN)
-    assert mine.json == {"values": {"TOKEN": "correct horse"}}
-    assert mine.headers["Cache-Control"] == "no-store"

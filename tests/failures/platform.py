@@ -24,6 +24,7 @@ from sqlalchemy import update
 
 from cli.embedded.nats import NatsServer
 from cli.embedded.server import EmbeddedServer
+from consumers.builds.claims import LEASE
 from db import outbox
 from db.engine import Database
 from db.models import Build, Environment, Lease
@@ -55,6 +56,7 @@ class ServeProcess:
     def __init__(self, argv: list[str], *, env: dict[str, str], log: Path, ops_port: int) -> None:
         self.argv = argv
         self.log = log
+        self.began_at = clock.now()
         self._ready_url = f"http://127.0.0.1:{ops_port}/readyz"
         with log.open("ab") as file:
             self._process = subprocess.Popen(
@@ -92,6 +94,11 @@ class ServeProcess:
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def builds(self) -> bool:
+        """Whether it may hold a build."""
+        return self.argv[0] == "consumers"
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
@@ -325,9 +332,13 @@ class Platform:
         await self.database.stop()
 
     async def _end_leases(self) -> None:
+        """End the leases of the dead; a builder that lives and loses its own would begin twice."""
+        living = [each.began_at for each in self.processes.values() if each.alive and each.builds]
         async with self.work.transaction() as tx:
             await tx.session.execute(
-                update(Build).where(Build.lease_until.is_not(None)).values(lease_until=clock.now())
+                update(Build)
+                .where(Build.lease_until < min(living, default=clock.now()) + LEASE)
+                .values(lease_until=clock.now())
             )
             # Those of the loops too: one of them asks again for builds that found no room.
             await tx.session.execute(update(Lease).values(expires_at=clock.now()))

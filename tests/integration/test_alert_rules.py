@@ -1,7 +1,6 @@
 """deploy/prometheus by Prometheus' own checker, which Debian has in the package prometheus.
 
-No package brings such a checker for KEDA's ScaledObjects; tests/unit/test_deploy_scaling.py checks
-their fields.
+deploy/keda has a checker of its own: test_keda_objects.py.
 """
 
 from __future__ import annotations

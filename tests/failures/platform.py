@@ -96,9 +96,11 @@ class ServeProcess:
         return self._process.poll() is None
 
     @property
-    def builds(self) -> bool:
-        """Whether it may hold a build."""
-        return self.argv[0] == "consumers"
+    def keeps_leases(self) -> bool:
+        """Whether it may hold a build, and could extend its lease."""
+        running = self.alive and psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED
+        only = self.argv[self.argv.index("--only") + 1] if "--only" in self.argv else "builds"
+        return running and self.argv[0] == "consumers" and "builds" in only.split(",")
 
     def tail(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
@@ -333,7 +335,7 @@ class Platform:
 
     async def _end_leases(self) -> None:
         """End the leases of the dead; a builder that lives and loses its own would begin twice."""
-        living = [each.began_at for each in self.processes.values() if each.alive and each.builds]
+        living = [each.began_at for each in self.processes.values() if each.keeps_leases]
         async with self.work.transaction() as tx:
             await tx.session.execute(
                 update(Build)

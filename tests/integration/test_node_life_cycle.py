@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -210,5 +211,10 @@ def _instances(agent: Agent) -> list[int]:
 
 
 def _traces(agent: Agent, instance_id: str) -> list[Path]:
-    """What is left of an instance on disk."""
-    return list(agent.data.rglob(f"*{instance_id}*"))
+    """What is left of an instance on disk, while the agent may be removing it."""
+    return [
+        Path(folder, name)
+        for folder, folders, files in os.walk(agent.data)
+        for name in (*folders, *files)
+        if instance_id in name
+    ]

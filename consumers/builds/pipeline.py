@@ -54,6 +54,7 @@ class BuildRequest:
     Attributes:
         variables: for the environment of the build's commands.
         masking: what must not appear in the log.
+        trusted: False for code of a fork, which shares no cache with code of the project.
     """
 
     build_id: str
@@ -63,6 +64,13 @@ class BuildRequest:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     masking: Masking = field(default_factory=Masking, repr=False)
     project_id: str | None = None
+    trusted: bool = True
+
+    @property
+    def cache_owner(self) -> str:
+        """Whose builds share the cache."""
+        owner = self.project_id or clone_url.parse(self.clone_url).address
+        return owner if self.trusted else f"{owner} forks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +213,7 @@ class Pipeline:
     ) -> None:
         plan, transcript = intended.plan, job.transcript
         with (
-            caches.cache_of(self._cache_dir, job.remote.address) as cache,
+            caches.cache_of(self._cache_dir, job.request.cache_owner) as cache,
             _step("build", transcript, f"Building with the {intended.builder.name} builder"),
         ):
             if group.lacks and plan.all_commands:

@@ -90,6 +90,7 @@ class Builder:
             result = await self._run(taken, log, variables=variables, masking=masking)
         except LeaseLost as error:
             _log.info("build abandoned", build_id=taken.build.id, code=error.code)
+            log.conclude("The build was cancelled.")  # dropped if another builder has it
             return Drop(error.message)
         except Conflict as error:
             # A builder that was taken for dead still holds this machine's directory.
@@ -143,6 +144,7 @@ class Builder:
             trusted=taken.thread.trusted,
         )
         doubt = self._doubts[build.id] = asyncio.Event()
+        doubt.set()  # the word may have come before we listened
         running = spawn(self._pipeline.build(request, log.write), f"build-{build.id}")
         keeping = spawn(self._keep_lease(taken, doubt), f"lease-{build.id}")
         try:

@@ -13,6 +13,7 @@ import pytest
 from tests.support.builds import GitRepository, Workbench, alive_with, why_no_sandbox
 from tests.support.eventually import eventually
 from zeitwork import ids, sandbox, subprocesses
+from zeitwork.errors import TimedOut
 
 pytestmark = pytest.mark.skipif(
     shutil.which("node") is None or shutil.which("npm") is None,
@@ -165,6 +166,14 @@ async def test_it_is_said_when_the_sandbox_is_off(tmp_path: Path) -> None:
     sha = repository.commit({"package.json": json.dumps(package)})
     await bench.build(bench.pipeline(sandbox="off"), repository.url, sha)
     assert "The sandbox is switched off; commands run as the platform's user" in bench.log
+
+
+async def test_a_host_that_is_too_busy_to_tell_is_not_taken_for_one_without_a_sandbox(
+    bench: Workbench,
+) -> None:
+    bench.root.mkdir()
+    with pytest.raises(TimedOut):
+        await sandbox.why_unavailable(bench.root, timeout=0)
 
 
 async def test_it_is_said_when_the_host_has_no_sandbox(bench: Workbench, tmp_path: Path) -> None:

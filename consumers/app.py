@@ -82,7 +82,7 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     ]
     if "builds" in groups:
         # What a killed process left is on this machine's disk: every process looks for itself.
-        services.append(Loop("build-sweep", pipeline.sweep, interval=3600, timeout=600))
+        services.append(Loop("build-sweep", builder.sweep, interval=3600, timeout=600))
         services.append(CancellationListener(bus, builder.doubt))
         services.append(Loop("builder", partial(register, work, place), interval=10))
         services.append(Loop("build-prompter", Prompter(work, place).round, interval=5))

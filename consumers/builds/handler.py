@@ -68,6 +68,11 @@ class Builder:
         await self._claims.ask_next()
         return outcome
 
+    async def sweep(self) -> None:
+        """Remove what killed processes left on this machine, and let go of their builds."""
+        await self._claims.let_go(await self._pipeline.sweep())
+        await self._pipeline.trim()
+
     def doubt(self, build_id: str) -> None:
         """Look at once whether a build that runs here is still wanted."""
         if build_id in self._doubts:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from sqlalchemy import delete
 
 from consumers.builds.claims import Claims, Place, Taken
+from consumers.builds.handler import Builder
+from consumers.builds.pipeline import Pipeline
 from consumers.builds.prompter import Prompter
 from consumers.outcomes import Done
 from db.models import Build, Outbox
 from db.session import UnitOfWork
+from events.memory import MemoryBus
 from events.states import BuildState
 from tests.integration.test_builds_queue import queued, sites
 from tests.support.factories import MovableClock, changed, events_of, fetch
@@ -77,3 +82,35 @@ async def test_a_request_that_the_relay_has_not_taken_is_not_made_again(work: Un
     for _ in range(3):
         await prompter.round()
     assert len(await events_of(work.database, type_="build.requested")) == 1
+
+
+class Deserted:
+    """Stands for the pipeline: finds the directories that killed processes left."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    async def sweep(self) -> list[str]:
+        return [*self._names]
+
+    async def trim(self) -> None:
+        return None
+
+
+async def test_a_process_that_starts_lets_go_of_what_the_one_before_it_held(
+    work: UnitOfWork,
+) -> None:
+    """Those of other machines, and those that still run here, keep their leases."""
+    dead, lives, elsewhere = await queued(work, await sites(work, 3))
+    here, there = Claims(work, Place("one")), Claims(work, Place("two"))
+    for version, claims in ((dead, here), (lives, here), (elsewhere, there)):
+        assert isinstance(await claims.take(version.build.id), Taken)
+    names = (dead.build.id, elsewhere.build.id, ".trash-x", "bld_nonsense")
+    pipeline = cast("Pipeline", Deserted(*names))
+    builder = Builder(work=work, bus=MemoryBus(), pipeline=pipeline, place=Place("one"))
+    await builder.sweep()
+    leases = [await fetch(work, Build, each.build.id) for each in (dead, lives, elsewhere)]
+    assert [build.lease_until is None for build in leases] == [True, False, False]
+    heir = await here.take(dead.build.id)
+    assert isinstance(heir, Taken)
+    assert heir.build.id == dead.build.id

@@ -15,7 +15,7 @@ from cli.exits import Exit
 from cli.options import Options
 from cli.platform_file import load
 from zeitwork import config, outbound, sandbox
-from zeitwork.errors import HostUnsupported
+from zeitwork.errors import HostUnsupported, TimedOut
 
 _LEAST_DISK_GIB = 2.0
 _GIB = 1024**3
@@ -97,7 +97,10 @@ async def _node(_data: Path) -> Finding:
 
 async def _sandbox(_data: Path) -> Finding:
     with TemporaryDirectory() as directory:
-        reason = await sandbox.why_unavailable(Path(directory))
+        try:
+            reason = await sandbox.why_unavailable(Path(directory))
+        except TimedOut as error:
+            reason = error.message
     return Finding(
         "sandbox",
         ok=reason is None,

@@ -14,6 +14,7 @@ from consumers.builds.handler import Builder
 from consumers.builds.log_packer import LogPacker
 from consumers.builds.logins import GitHubLogins, Logins, NoLogins
 from consumers.builds.pipeline import Pipeline
+from consumers.builds.prompter import Prompter
 from consumers.builds.reconciler import BuildReconciler
 from consumers.builds.refs import GitRefs
 from consumers.dead_letters.gauge import DeadLetterGauge
@@ -81,9 +82,10 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     ]
     if "builds" in groups:
         # What a killed process left is on this machine's disk: every process looks for itself.
-        services.append(Loop("build-sweep", pipeline.sweep, interval=3600, timeout=600))
+        services.append(Loop("build-sweep", builder.sweep, interval=3600, timeout=600))
         services.append(CancellationListener(bus, builder.doubt))
         services.append(Loop("builder", partial(register, work, place), interval=10))
+        services.append(Loop("build-prompter", Prompter(work, place).round, interval=5))
     supervisor = Supervisor(services)
     ops = OpsServer(
         host=settings.consumers.ops_host,
@@ -129,7 +131,7 @@ def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str], place: Plac
     watchers: list[Service] = []
     if "builds" in groups:
         for name, round_, interval in (
-            ("builds", BuildReconciler(bus, work, place).round, 10),
+            ("builds", BuildReconciler(bus, work).round, 10),
             ("build-announcements", Announcer(work, place).round, 5),
             ("build-logs", LogPacker(work).round, 30),
         ):

@@ -107,6 +107,15 @@ def choose(queue: Queue, limits: Limits) -> Waiting | None:
     return next((build for build in ordered(queue) if obstacle(build, queue, limits) is None), None)
 
 
+def startable(queue: Queue, limits: Limits, now: datetime) -> list[Waiting]:
+    """All builds that may begin now, one after the other."""
+    found = []
+    while (build := choose(queue, limits)) is not None:
+        found.append(build)
+        queue = _begun(queue, build, now, builder=limits.builder or "")
+    return found
+
+
 def forecast(
     queue: Queue,
     limits: Limits,
@@ -140,7 +149,7 @@ def forecast(
             continue
         found[build.build_id] = Expectation(len(found) + 1, at - now)
         heapq.heappush(ends, (_end(at, seconds[build.project_id], at), build.build_id))
-        queue = _begun(queue, build, at)
+        queue = _begun(queue, build, at, builder="")
     behind = len(found)
     for number, build in enumerate(ordered(queue), behind + 1):
         found[build.build_id] = Expectation(number, None)
@@ -168,13 +177,13 @@ def _end(started_at: datetime, seconds: float, now: datetime) -> datetime:
     return max(now, started_at + timedelta(seconds=seconds))
 
 
-def _begun(queue: Queue, build: Waiting, at: datetime) -> Queue:
+def _begun(queue: Queue, build: Waiting, at: datetime, *, builder: str) -> Queue:
     running = Running(
         build_id=build.build_id,
         organisation_id=build.organisation_id,
         project_id=build.project_id,
         environment_id=build.environment_id,
-        builder="",
+        builder=builder,
         started_at=at,
     )
     left = [each for each in queue.waiting if each.build_id != build.build_id]

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zeitwork import config, subprocesses
-from zeitwork.errors import HostUnsupported, InvalidInput, TimedOut
+from zeitwork.errors import HostUnsupported, InvalidInput
 
 APP = "/app"
 TOOLS = "/opt/zeitwork/bin"
@@ -167,11 +167,15 @@ def program() -> Path:
         return Path(found)
 
 
-async def why_unavailable(directory: Path) -> str | None:
-    """None when this host allows the sandbox, else the reason; tries it for real on `directory`."""
+async def why_unavailable(directory: Path, *, timeout: float = 10) -> str | None:
+    """None when this host allows the sandbox, else the reason; tries it for real on `directory`.
+
+    Raises:
+        TimedOut: the host is too busy to tell, which is no reason to go without.
+    """
     spec = Spec(app=directory, throwaway=True, env={})
     try:
-        done = await subprocesses.run(arguments(spec, ["/bin/true"]), timeout=10)
-    except (HostUnsupported, TimedOut) as error:
+        done = await subprocesses.run(arguments(spec, ["/bin/true"]), timeout=timeout)
+    except HostUnsupported as error:
         return error.message
     return None if done.returncode == 0 else done.output.strip() or "bubblewrap failed"

@@ -1,8 +1,9 @@
-"""Package caches, one directory a repository, bounded together; never needed for correctness.
+"""Package caches, one directory an owner, bounded together; never needed for correctness.
 
-A build can write its cache, so a cache shared by repositories would let one plant packages in
-another: installers trust what they have unpacked before. Layers of dependencies lie beside them,
-where no build can write.
+A build can write its cache, and installers trust what they have unpacked before: whoever shares a
+cache can plant packages in the builds of the others. So a project shares with no other project,
+though it be on the same repository, and code that is not trusted not with the code that is. Layers
+of dependencies lie beside them, where no build can write.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _BUDGET_BYTES = 5 * 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """The directories of one repository: its builds write into `packages`, we into `layers`."""
+    """The directories of one owner: its builds write into `packages`, we into `layers`."""
 
     root: Path
 
@@ -37,9 +38,9 @@ class Cache:
 
 
 @contextmanager
-def cache_of(root: Path, repository: str) -> Iterator[Cache]:
-    """The cache of `repository` (its address without credentials), held while in use."""
-    key = hashlib.sha256(repository.encode()).hexdigest()[:32]
+def cache_of(root: Path, owner: str) -> Iterator[Cache]:
+    """The cache of `owner`, any text, held while in use."""
+    key = hashlib.sha256(owner.encode()).hexdigest()[:32]
     with directories.shared(root / key) as path:
         os.utime(path)  # the time of the last use
         cache = Cache(path)

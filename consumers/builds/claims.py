@@ -8,7 +8,7 @@ again: there are never fewer requests on their way than builds that could begin.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,7 +24,13 @@ from db.queries.build_queue import (
     queue_lock,
     queue_read,
 )
-from db.queries.builds import build_find, build_lock, build_renew, build_requests
+from db.queries.builds import (
+    build_find,
+    build_lock,
+    build_renew,
+    build_requests,
+    builds_let_go,
+)
 from db.session import Transaction, UnitOfWork
 from events import builds as facts
 from events.build_order import Limits, Obstacle, Queue, choose, obstacle, ordered
@@ -130,6 +136,16 @@ class Claims:
         except ZeitworkError as error:
             # It runs out by itself.
             _log.warning("lease not released", build_id=taken.build.id, code=error.code)
+
+    async def let_go(self, names: Collection[str]) -> None:
+        """Their builders on this machine are dead: nobody has to wait for the leases' end.
+
+        Whoever has taken one since then extends the lease again, or loses a try to another: the
+        token still guards the result.
+        """
+        if names:
+            async with self._work.transaction() as tx:
+                await builds_let_go(tx.session, names, builder=self._place.name)
 
     async def ask_next(self) -> None:
         """There may be room: ask again for a build that was passed over, if one can begin."""

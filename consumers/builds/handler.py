@@ -68,6 +68,11 @@ class Builder:
         await self._claims.ask_next()
         return outcome
 
+    async def sweep(self) -> None:
+        """Remove what killed processes left on this machine, and let go of their builds."""
+        await self._claims.let_go(await self._pipeline.sweep())
+        await self._pipeline.trim()
+
     def doubt(self, build_id: str) -> None:
         """Look at once whether a build that runs here is still wanted."""
         if build_id in self._doubts:
@@ -90,6 +95,7 @@ class Builder:
             result = await self._run(taken, log, variables=variables, masking=masking)
         except LeaseLost as error:
             _log.info("build abandoned", build_id=taken.build.id, code=error.code)
+            log.conclude("The build was cancelled.")  # dropped if another builder has it
             return Drop(error.message)
         except Conflict as error:
             # A builder that was taken for dead still holds this machine's directory.
@@ -140,8 +146,10 @@ class Builder:
             variables=variables,
             masking=masking,
             project_id=build.project_id,
+            trusted=taken.thread.trusted,
         )
         doubt = self._doubts[build.id] = asyncio.Event()
+        doubt.set()  # the word may have come before we listened
         running = spawn(self._pipeline.build(request, log.write), f"build-{build.id}")
         keeping = spawn(self._keep_lease(taken, doubt), f"lease-{build.id}")
         try:

@@ -1,4 +1,4 @@
-"""Installed dependencies, kept from one build to the next of a repository.
+"""Installed dependencies, kept from one build to the next of a project.
 
 A layer is an archive named by what it was made from and by its own digest. It is never needed: one
 that is missing or does not match its digest is made anew. Builds cannot write where layers lie, and
@@ -36,7 +36,7 @@ _KEPT = 3
 
 
 class Layers:
-    """The layers of one repository, in a directory of their own."""
+    """The layers of one project, in a directory of their own."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -75,7 +75,7 @@ class Layers:
         """Newest use first."""
         found = []
         for path in self._folder.glob(f"{prefix}*{_SUFFIX}"):
-            with contextlib.suppress(FileNotFoundError):  # another build of the repository prunes
+            with contextlib.suppress(FileNotFoundError):  # another build of the project prunes
                 found.append((path.stat().st_mtime_ns, path))
         return [path for _, path in sorted(found, reverse=True)]
 

@@ -54,6 +54,7 @@ class BuildRequest:
     Attributes:
         variables: for the environment of the build's commands.
         masking: what must not appear in the log.
+        trusted: False for code of a fork, which shares no cache with code of the project.
     """
 
     build_id: str
@@ -63,6 +64,13 @@ class BuildRequest:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     masking: Masking = field(default_factory=Masking, repr=False)
     project_id: str | None = None
+    trusted: bool = True
+
+    @property
+    def cache_owner(self) -> str:
+        """Whose builds share the cache."""
+        owner = self.project_id or clone_url.parse(self.clone_url).address
+        return owner if self.trusted else f"{owner} forks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +148,16 @@ class Pipeline:
         transcript.step(f"Built in {clock.monotonic() - started:.2f} s")
         return result
 
-    async def sweep(self) -> None:
-        """Remove what the builds of killed processes left, and trim the caches.
+    async def sweep(self) -> list[str]:
+        """Remove what killed processes left of builds, whose ids come back.
 
         For the start of a process and every few hours; builds that run are not touched.
         """
-        for folder in await asyncio.to_thread(directories.folders, self._work_dir):
-            await _clear(folder, self._hierarchy)
+        folders = await asyncio.to_thread(directories.folders, self._work_dir)
+        return [folder.name for folder in folders if await _clear(folder, self._hierarchy)]
+
+    async def trim(self) -> None:
+        """Remove old caches until the rest fits."""
         await threads.run(lambda _: caches.trim(self._cache_dir))
 
     async def _run(self, job: _Job) -> BuildResult:
@@ -205,7 +216,7 @@ class Pipeline:
     ) -> None:
         plan, transcript = intended.plan, job.transcript
         with (
-            caches.cache_of(self._cache_dir, job.remote.address) as cache,
+            caches.cache_of(self._cache_dir, job.request.cache_owner) as cache,
             _step("build", transcript, f"Building with the {intended.builder.name} builder"),
         ):
             if group.lacks and plan.all_commands:
@@ -285,12 +296,14 @@ async def _workspace(folder: Path, hierarchy: cgroups.Hierarchy) -> AsyncIterato
             await _discard(folder)
 
 
-async def _clear(folder: Path, hierarchy: cgroups.Hierarchy) -> None:
-    """End and remove what a killed builder left, if it is not a build that runs."""
+async def _clear(folder: Path, hierarchy: cgroups.Hierarchy) -> bool:
+    """End and remove what a killed builder left; False when it is a build that runs."""
     with contextlib.suppress(Conflict), directories.owned(folder):
         await cgroups.left(folder.name, within=hierarchy).remove()
         await survivors.end(folder.name)
         await _discard(folder)
+        return True
+    return False
 
 
 async def _discard(folder: Path) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
+
 from db.models import Build
+from db.queries.builds import Request
 from db.queries.deployments import deployment_find
 from db.session import Transaction
 from events.builds import BuildRequested
-from zeitwork import context
+from zeitwork import clock, context
+
+# Between two requests for a build; doubled with each, since one that nobody can build is not to be
+# asked for without end.
+_AGAIN = timedelta(minutes=1)
 
 
 async def ask_again(tx: Transaction, build: Build, *, cause: str | None) -> None:
@@ -21,3 +29,11 @@ async def ask_again(tx: Transaction, build: Build, *, cause: str | None) -> None
             organisation_id=build.organisation_id,
             project_id=build.project_id,
         )
+
+
+def asked_lately(requests: Sequence[Request]) -> bool:
+    """Whether a build has been asked for again, and not long ago; its requests, newest first."""
+    if len(requests) < 2:  # noqa: PLR2004 - the first one is its deployment's
+        return False
+    pause = _AGAIN * (1 << min(len(requests) - 2, 10))
+    return requests[0].event.created_at > clock.now() - pause

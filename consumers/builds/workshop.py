@@ -37,8 +37,8 @@ class Workshop:
     Attributes:
         app: the application's directory, /app inside the sandbox.
         home: an empty directory, the home of commands that run without a sandbox.
-        cache: the repository's package cache, which its builds can write.
-        layers: where the repository's installed dependencies are kept, out of their reach.
+        cache: the project's package cache, which its builds can write.
+        layers: where the project's installed dependencies are kept, out of their reach.
         build_id: marks the processes of this build.
         sandboxed: False runs the commands with the rights of this process.
         variables: of the project, for the environment of the commands and nothing else.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -139,6 +139,19 @@ async def build_renew(session: AsyncSession, build_id: str, *, token: str, until
         .execution_options(synchronize_session=False)
     )
     return (await session.execute(statement)).scalar_one_or_none() is not None
+
+
+async def builds_let_go(session: AsyncSession, names: Collection[str], *, builder: str) -> None:
+    """End the leases of builds of that builder whose ids are among `names`."""
+    held = select(Build.id).where(Build.builder == builder, Build.state == BuildState.RUNNING)
+    # Names of directories: what else lies there is no id, and no parameter for the database.
+    gone = [build_id for build_id in await session.scalars(held) if build_id in names]
+    await session.execute(
+        update(Build)
+        .where(Build.id.in_(gone), Build.builder == builder, Build.state == BuildState.RUNNING)
+        .values(lease_until=None)
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def artifact_upsert(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
+from typing import Annotated
 
 from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from db.models import Build
 from db.queries.build_logs import build_logs_read
@@ -29,6 +30,7 @@ from zeitwork.fields import Body, PageSize
 
 _BATCH = 500
 _LOOK_SECONDS = 1.0
+_MOST_LINES = 2**31 - 1  # what the column of their numbers holds
 
 
 class BuildView(BaseModel):
@@ -72,7 +74,7 @@ class LogLine(BaseModel):
 class LogQuery(Body):
     """Lines behind `after`."""
 
-    after: int = 0
+    after: Annotated[int, Field(ge=0, le=_MOST_LINES)] = 0
     limit: PageSize = 500
 
 
@@ -130,7 +132,7 @@ async def follow(call: Call) -> web.StreamResponse:
     """
     build = await _find(call)
     stream = EventStream(call.request)
-    last = stream.last_id or 0
+    last = min(stream.last_id or 0, _MOST_LINES)
     async with (
         call.bus.follow(LOGS.name, subjects.log("build", build.id)) as news,
         stream.listening(news) as bell,

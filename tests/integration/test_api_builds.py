@@ -124,3 +124,16 @@ async def test_the_command_line_lists_shows_and_cancels(cli: Cli, work: UnitOfWo
     assert "cancelled" in ended.out
     again = await cli("deployments", "cancel", version.deployment.id, "--json")
     assert json.loads(again.out)["builds"][0]["state"] == BuildState.CANCELLED
+
+
+@pytest.mark.parametrize("number", ["2147483648", "999999999999999999"])
+async def test_a_reader_that_asks_for_lines_behind_the_last_possible_gets_none(
+    api: Api, work: UnitOfWork, number: str
+) -> None:
+    version = await add_version(work, await add_site(work))
+    await finish_build(work, version)
+    path = f"/builds/{version.build.id}/logs"
+    assert (await api.get(f"{path}?after={number}")).status == 400
+    answer = await api.get(f"{path}/stream", headers={"Last-Event-ID": number})
+    assert answer.status == 200
+    assert b"event: end" in answer.body

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -57,9 +57,11 @@ class Project:
         self.repository = GitRepository(path)
         self._pipeline = pipeline or bench.pipeline()
 
-    async def build(self, **files: str) -> BuildResult:
+    async def build(
+        self, variables: Mapping[str, str] | None = None, /, **files: str
+    ) -> BuildResult:
         sha = self.repository.commit(files)
-        return await self.bench.build(self._pipeline, self.repository.url, sha)
+        return await self.bench.build(self._pipeline, self.repository.url, sha, variables=variables)
 
     def installed(self) -> bool:
         """Whether the last build ran an installer."""
@@ -114,6 +116,18 @@ async def test_a_change_of_what_is_declared_installs_anew(
     assert not project.installed()
     await project.build(**{"zeitwork.toml": "[env]\nSETTING = '1'\n"})
     assert project.installed()
+
+
+async def test_other_variables_of_the_project_install_anew(
+    bench: Workbench, files: dict[str, str], tmp_path: Path
+) -> None:
+    """Installers follow them: NODE_ENV, say, leaves development dependencies out."""
+    project = Project(bench, tmp_path / "repository")
+    for value in ("development", "production"):
+        await project.build({"NODE_ENV": value}, **files)
+        assert project.installed()
+    await project.build({"NODE_ENV": "development"}, **files)
+    assert not project.installed()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from sqlalchemy import text
 from typing_extensions import override
 
 from consumers.builds.handler import Builder
@@ -50,6 +51,14 @@ class Hasty(MovableClock):
         await super().sleep(min(seconds, 0.02))
 
 
+class Patient(clock.SystemClock):
+    """Never comes to the next renewal of a lease."""
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds if seconds < 10 else 600)
+
+
 class Script:
     """Stands for the pipeline: prints lines, then waits until it is told how to end."""
 
@@ -58,11 +67,13 @@ class Script:
         self.log: Callable[..., object] = lambda _: None
         self.runs = 0
         self.cancelled = False
+        self.trusted: bool | None = None
         self._end: asyncio.Future[BuildResult] = asyncio.get_running_loop().create_future()
 
     async def build(self, request: BuildRequest, log: Callable[..., object]) -> BuildResult:
         self.runs += 1
         self.log = log
+        self.trusted = request.trusted
         for line in self.lines:
             log(line)
         try:
@@ -253,6 +264,40 @@ async def test_a_cancelled_build_ends_and_says_nothing_more(scene: Scene) -> Non
     assert script.cancelled
     assert (await scene.build()).state is BuildState.CANCELLED
     assert await scene.said() == ["build.started", "build.cancelled"]
+    assert await scene.log() == ["one", "interrupted", "The build was cancelled."]
+
+
+async def test_a_build_that_is_cancelled_before_its_builder_listens_ends_at_once(
+    scene: Scene,
+) -> None:
+    """Between taking a build and running it, nobody here knows what the word is about."""
+    script = Script()
+    builder = Builder(work=scene.work, bus=MemoryBus(), pipeline=cast("Pipeline", script))
+    with clock.using(Patient()):
+        async with scene.work.transaction() as tx:
+            await tx.session.execute(text("LOCK TABLE deployment_variables IN EXCLUSIVE MODE"))
+            await tx.session.execute(text("LOCK TABLE variables IN ACCESS EXCLUSIVE MODE"))
+            task = asyncio.ensure_future(builder.build_requested(scene.request))
+
+            async def taken() -> bool:
+                return (await scene.build()).state is BuildState.RUNNING
+
+            await eventually(taken)
+            await builds_cancel(tx, scene.version.deployment.id)
+            builder.doubt(scene.version.build.id)
+        assert isinstance(await asyncio.wait_for(task, 20), Drop)
+    assert script.cancelled
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_the_pipeline_knows_whether_the_code_is_trusted(
+    work: UnitOfWork, *, trusted: bool
+) -> None:
+    scene = Scene(work, await add_version(work, await add_site(work), trusted=trusted))
+    script = Script()
+    script.finish()
+    assert await scene.handle(script) == Done()
+    assert script.trusted is trusted
 
 
 @pytest.mark.parametrize("error", [None, BuildFailed("no")])

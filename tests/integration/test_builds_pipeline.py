@@ -279,7 +279,7 @@ async def test_the_same_build_does_not_run_twice_at_once(
     with directories.owned(bench.work_dir / "bld-1"):
         with pytest.raises(Conflict):
             await bench.build(bench.pipeline(), repository.url, sha, build_id="bld-1")
-        await bench.pipeline().sweep()
+        assert await bench.pipeline().sweep() == []
         assert bench.leftovers() == [bench.work_dir / "bld-1"]
     await bench.build(bench.pipeline(), repository.url, sha, build_id="bld-1")
 
@@ -320,7 +320,7 @@ async def test_what_a_killed_builder_left_is_ended_and_removed(
         await builder.wait()
     assert (bench.work_dir / "bld-killed").is_dir()
     if again == "sweep":
-        await bench.pipeline().sweep()
+        assert await bench.pipeline().sweep() == ["bld-killed"]
     else:
         site = repository.commit({"index.html": "x", "package.json": '{"main": "build.sh"}'})
         await bench.build(bench.pipeline(), repository.url, site, build_id="bld-killed")

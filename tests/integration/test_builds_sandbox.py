@@ -13,6 +13,7 @@ import pytest
 from tests.support.builds import GitRepository, Workbench, alive_with, why_no_sandbox
 from tests.support.eventually import eventually
 from zeitwork import ids, sandbox, subprocesses
+from zeitwork.errors import TimedOut
 
 pytestmark = pytest.mark.skipif(
     shutil.which("node") is None or shutil.which("npm") is None,
@@ -125,14 +126,32 @@ async def test_it_is_nobody_with_no_capability(bench: Workbench, tmp_path: Path)
     ]
 
 
-async def test_one_repository_does_not_see_the_cache_of_another(
+async def test_nobody_plants_anything_in_the_cache_of_another(
     bench: Workbench, tmp_path: Path
 ) -> None:
-    await output(bench, tmp_path, "mkdir -p /cache/npm; echo x > /cache/npm/planted")
-    assert (
-        await output(bench, tmp_path, "ls /cache/npm/planted 2>/dev/null && echo said: yes; true")
-        == []
-    )
+    """Not another project on the same repository, nor a fork in the project's own builds."""
+    repository = GitRepository(tmp_path / "repository")
+    script = "ls /cache/npm; mkdir -p /cache/npm; touch /cache/npm/said-$ZW_BUILD"
+    package = {"scripts": {"build": script, "start": "x"}}
+    sha = repository.commit({"package.json": json.dumps(package)})
+
+    async def saw(build_id: str, project_id: str, *, trusted: bool = True) -> set[str]:
+        await bench.build(
+            bench.pipeline(),
+            repository.url,
+            sha,
+            build_id=build_id,
+            project_id=project_id,
+            trusted=trusted,
+        )
+        said = (line.strip() for line in bench.lines)
+        return {line.removeprefix("said-") for line in said if line.startswith("said-")}
+
+    assert await saw("attacker", "prj_attacker") == set()
+    assert await saw("fork", "prj_shop", trusted=False) == set()
+    assert await saw("first", "prj_shop") == set()
+    assert await saw("second", "prj_shop") == {"first"}
+    assert await saw("fork-again", "prj_shop", trusted=False) == {"fork"}
 
 
 async def test_a_file_without_end_is_stopped(bench: Workbench, tmp_path: Path) -> None:
@@ -147,6 +166,14 @@ async def test_it_is_said_when_the_sandbox_is_off(tmp_path: Path) -> None:
     sha = repository.commit({"package.json": json.dumps(package)})
     await bench.build(bench.pipeline(sandbox="off"), repository.url, sha)
     assert "The sandbox is switched off; commands run as the platform's user" in bench.log
+
+
+async def test_a_host_that_is_too_busy_to_tell_is_not_taken_for_one_without_a_sandbox(
+    bench: Workbench,
+) -> None:
+    bench.root.mkdir()
+    with pytest.raises(TimedOut):
+        await sandbox.why_unavailable(bench.root, timeout=0)
 
 
 async def test_it_is_said_when_the_host_has_no_sandbox(bench: Workbench, tmp_path: Path) -> None:

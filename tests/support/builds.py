@@ -116,6 +116,8 @@ class Workbench:
         root: str = "",
         build_id: str | None = None,
         variables: Mapping[str, str] | None = None,
+        project_id: str | None = None,
+        trusted: bool = True,
     ) -> BuildResult:
         self.lines.clear()
         given = variables or {}
@@ -126,6 +128,8 @@ class Workbench:
             root,
             variables=given,
             masking=Masking(given.values()),
+            project_id=project_id,
+            trusted=trusted,
         )
         return await pipeline.build(request, self.lines)
 

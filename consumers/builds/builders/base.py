@@ -54,11 +54,12 @@ async def carry_out(plan: Plan, workshop: Workshop) -> None:
 
 async def _install(layer: Layer, env: Mapping[str, str], workshop: Workshop) -> None:
     """Take the dependencies from an earlier build, or install them and keep them for the next."""
-    key = await asyncio.to_thread(layers.key_of, layer, workshop.app, env)
+    told = {**workshop.variables, **env}
+    key = await asyncio.to_thread(layers.key_of, layer, workshop.app, told)
     kept = layers.Layers(workshop.layers)
     folder = workshop.app / layer.folder
     if await kept.restore(key, folder):
-        workshop.transcript.say(f"Dependencies are unchanged: taken from layer {key[:12]}")
+        workshop.transcript.say("Dependencies are unchanged: taken from an earlier build")
         return
     for command in layer.commands:
         await workshop.run(command, env)

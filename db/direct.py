@@ -16,7 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from zeitwork.errors import Conflict, DatabaseUnavailable, InvalidInput
 
+_SOON_MS = 50
+
 Answer: TypeAlias = "Sequence[tuple[Any, ...]] | None"  # None of a statement that answers no rows
+
+
+class RowLocked(DatabaseUnavailable):
+    """Somebody else holds a lock for longer than a statement waits for one."""
 
 
 class Direct:
@@ -54,6 +60,10 @@ class Direct:
             cursor = await self._driver.execute(statement, parameters)
             return [] if cursor.description is None else await cursor.fetchall()
 
+    async def hurry(self) -> None:
+        """Wait for no lock of others longer than 50 ms from here to the end of the transaction."""
+        await self.script(f"SET LOCAL lock_timeout = {_SOON_MS}")
+
     async def commit(self) -> None:
         """End the transaction, if one is open.
 
@@ -82,6 +92,8 @@ def _translated(driver: psycopg.AsyncConnection[Any]) -> Iterator[None]:
         ) from error
     except psycopg.DataError as error:
         raise InvalidInput(f"The database cannot hold a value: {first_line(error)}") from error
+    except psycopg.errors.LockNotAvailable as error:
+        raise RowLocked(f"PostgreSQL: {first_line(error)}") from error
     except psycopg.Error as error:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) or driver.closed:
             raise DatabaseUnavailable(f"PostgreSQL: {first_line(error)}") from error

@@ -69,7 +69,7 @@ _APPEND = b"""
 """
 
 
-async def append(direct: Direct, emitted: Sequence[tuple[Envelope, str]]) -> None:
+async def append(direct: Direct, emitted: Sequence[tuple[Envelope, Message]]) -> None:
     """Write events to `event_log` and `outbox`.
 
     Raises:
@@ -77,7 +77,7 @@ async def append(direct: Direct, emitted: Sequence[tuple[Envelope, str]]) -> Non
     """
     if not emitted:
         return
-    rows = [_row(envelope, subject) for envelope, subject in emitted]
+    rows = [_row(envelope, message) for envelope, message in emitted]
     await direct.rows(_APPEND, {"rows": json.dumps(rows)})
 
 
@@ -148,7 +148,7 @@ async def backlog(session: AsyncSession) -> Mapping[str, Backlog]:
     }
 
 
-def _row(envelope: Envelope, subject: str) -> dict[str, Any]:
+def _row(envelope: Envelope, message: Message) -> dict[str, Any]:
     return {
         "event_id": _uuid(ids.Prefix.EVENT, envelope.id),
         "created_at": envelope.time.isoformat(),
@@ -161,10 +161,10 @@ def _row(envelope: Envelope, subject: str) -> dict[str, Any]:
         "correlation_id": envelope.correlation_id,
         "causation_id": envelope.causation_id,
         "actor": envelope.actor,
-        "subject": subject,
-        "headers": envelope.headers(),
-        "payload": envelope.data.encode().decode(),
-        "stream": streams.holding(subject).name,
+        "subject": message.subject,
+        "headers": message.headers,
+        "payload": message.data.decode(),
+        "stream": streams.holding(message.subject).name,
     }
 
 

@@ -49,7 +49,7 @@ class Transaction:
     def __init__(self, opened: Opened, source: str) -> None:
         self.direct = opened.direct
         self.first_time = opened.answer is None or bool(opened.answer)
-        self.emitted: list[tuple[Envelope, str]] = []
+        self.emitted: list[tuple[Envelope, Message]] = []
         self.streams: set[str] = set()
         self.discarded = False
         self.committed = False
@@ -88,9 +88,9 @@ class Transaction:
             organisation_id=organisation_id,
             project_id=project_id,
         )
-        subject_name = subjects.of(envelope, job_class=job_class)
-        stream, _ = addressed(Message.of(envelope, subject_name))
-        self.emitted.append((envelope, subject_name))
+        named = subjects.of(envelope, job_class=job_class)
+        stream, message = addressed(Message.of(envelope, named))
+        self.emitted.append((envelope, message))
         self.streams.add(stream.name)
         return envelope
 

@@ -8,8 +8,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
-import structlog
-
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -35,9 +33,6 @@ def bind(**changes: Any) -> Iterator[Context]:
     bound = replace(_current.get(), **changes)
     token = _current.set(bound)
     try:
-        with structlog.contextvars.bound_contextvars(
-            **{key: value for key, value in changes.items() if value is not None}
-        ):
-            yield bound
+        yield bound
     finally:
         _current.reset(token)

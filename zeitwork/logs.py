@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from dataclasses import fields
 from typing import Any, Literal, TextIO
 
 import structlog
 from opentelemetry import trace
 from structlog.types import EventDict, WrappedLogger
+
+from zeitwork import context
 
 Format = Literal["auto", "console", "json"]
 _SECRET = re.compile(r"(?i)(token|secret|password|authorization|signature|cookie)")
@@ -36,6 +39,7 @@ def configure(
     console = stream.isatty() if fmt == "auto" else fmt == "console"
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _add_context,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
@@ -96,6 +100,16 @@ def masked(text: str) -> str:
 def _mask_line(_logger: WrappedLogger, _method: str, line: Any) -> str:
     """Mask URLs wherever they stand in the finished line."""
     return masked(line)
+
+
+def _add_context(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Read when a line is written: every call binds a context, and few write a line."""
+    around = context.current()
+    for field in fields(around):
+        value = getattr(around, field.name)
+        if value != field.default:
+            event.setdefault(field.name, value)
+    return event
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from opentelemetry import context, propagate, trace
@@ -35,13 +36,17 @@ def configure(*, service: str, endpoint: str | None) -> TracerProvider:
     return provider
 
 
+@cache  # each call would make another; one from before `configure` finds the provider by itself
+def _tracer() -> trace.Tracer:
+    return trace.get_tracer("zeitwork", __version__)
+
+
 @contextmanager
 def span(
     name: str, *, kind: SpanKind = SpanKind.INTERNAL, **attributes: Any
 ) -> Iterator[trace.Span]:
     """A span round a block; an exception marks it as failed."""
-    tracer = trace.get_tracer("zeitwork", __version__)
-    with tracer.start_as_current_span(name, kind=kind, attributes=attributes) as active:
+    with _tracer().start_as_current_span(name, kind=kind, attributes=attributes) as active:
         yield active
 
 
@@ -51,8 +56,7 @@ def continued(
 ) -> Iterator[trace.Span]:
     """A span whose parent is the trace in `headers`, or a new trace without one."""
     parent = propagate.extract({key.lower(): value for key, value in headers.items()})
-    tracer = trace.get_tracer("zeitwork", __version__)
-    with tracer.start_as_current_span(
+    with _tracer().start_as_current_span(
         name, context=parent, kind=kind, attributes=attributes
     ) as active:
         yield active

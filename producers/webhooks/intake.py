@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from typing_extensions import override
 
+from db.direct import RowLocked
 from db.queries.github import NewDelivery, deliveries_insert
 from db.session import UnitOfWork
 from events.event import Event
@@ -112,7 +113,7 @@ class Intake(Worker):
         """Tell each caller how it went.
 
         A delivery that cannot be stored does not hinder its neighbours. A database that does not
-        answer, or not in time, is everybody's.
+        answer is everybody's.
         """
         try:
             await self._store(together)
@@ -120,28 +121,32 @@ class Intake(Worker):
             _answer_all(together, _STOPS)
             raise
 
-    async def _store(self, together: Sequence[_Waiting]) -> None:
+    async def _store(self, together: Sequence[_Waiting], *, hurry: bool = False) -> None:
         try:
-            new = await self._commit(together)
-        except DatabaseUnavailable as error:
-            _answer_all(together, error.message)
-        except Exception as error:  # noqa: BLE001 - its caller gets it
-            if len(together) == 1:
+            new = await self._commit(together, hurry=hurry)
+        except Exception as error:  # noqa: BLE001 - its callers get it
+            locked = isinstance(error, RowLocked)
+            if isinstance(error, DatabaseUnavailable) and not locked:
+                _answer_all(together, error.message)
+            elif len(together) == 1:
                 _fail(together[0], error)
-                return
-            _log.info(
-                "webhooks stored one by one", together=len(together), error=type(error).__name__
-            )
-            for each in together:
-                await self._store([each])
+            else:
+                _log.info(
+                    "webhooks stored one by one", together=len(together), error=type(error).__name__
+                )
+                # They have waited for the lock once, all of them; another time would add up.
+                for each in together:
+                    await self._store([each], hurry=locked)
         else:
             for each in together:
                 if not each.stored.done():
                     each.stored.set_result(each.arrival.delivery.id in new)
 
-    async def _commit(self, together: Sequence[_Waiting]) -> frozenset[str]:
+    async def _commit(self, together: Sequence[_Waiting], *, hurry: bool) -> frozenset[str]:
         """The ids of the deliveries that were not known before."""
         async with self._work.transaction() as tx:
+            if hurry:
+                await tx.direct.hurry()
             new = await deliveries_insert(tx.direct, [each.arrival.delivery for each in together])
             for each in together:
                 delivery, event = each.arrival.delivery, each.arrival.event

@@ -51,9 +51,13 @@ class _Installation(_Part):
 
 class _Commit(_Part):
     message: Text = ""
-    added: list[Text] = []
-    modified: list[Text] = []
-    removed: list[Text] = []
+
+
+class _Changes(_Part):
+    # Tuples: a default that can change is copied deeply for every commit that leaves it out.
+    added: tuple[Text, ...] = ()
+    modified: tuple[Text, ...] = ()
+    removed: tuple[Text, ...] = ()
 
 
 class _Pusher(_Part):
@@ -70,7 +74,7 @@ class _Push(_Part):
     repository: _Repository
     installation: _Installation | None = None
     head_commit: _Commit | None = None
-    commits: list[_Commit] | None = None
+    commits: list[_Changes] | None = None
     pusher: _Pusher = _Pusher()
 
 
@@ -170,7 +174,7 @@ def named(commit_sha: str | None) -> str | None:
     return None if commit_sha is None or not commit_sha.strip("0") else commit_sha
 
 
-def changed(commits: Sequence[_Commit]) -> tuple[str, ...] | None:
+def changed(commits: Sequence[_Changes]) -> tuple[str, ...] | None:
     """What the commits change, by path; None when it cannot be told."""
     if not commits or len(commits) >= _MOST_COMMITS:
         return None

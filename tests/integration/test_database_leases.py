@@ -189,6 +189,26 @@ async def test_a_holder_whose_session_was_ended_can_do_nothing_more(
         assert await backend(again)
 
 
+async def test_a_dead_connection_taken_for_a_lock_lets_the_pool_replace_its_siblings(
+    work: UnitOfWork, migrated_url: str
+) -> None:
+    """PostgreSQL was restarted. Otherwise each connection of the pool would fail one attempt."""
+    all_in = asyncio.Barrier(3)
+
+    async def use() -> None:
+        async with work.transaction():
+            await all_in.wait()
+
+    await asyncio.gather(use(), use(), use())
+    execute(migrated_url, END_OTHERS)
+    with pytest.raises(DatabaseUnavailable):
+        async with advisory.hold(work, KEY):
+            raise AssertionError("held on a dead connection")
+    # Two at once: the pool hands out the place of the one that failed first.
+    async with advisory.hold(work, KEY) as held, advisory.hold(work, KEY + 1) as other:
+        assert await backend(held) != await backend(other)
+
+
 async def test_a_holder_that_hangs_loses_its_lock(work: UnitOfWork, rivals: UnitOfWork) -> None:
     async with advisory.hold(work, KEY) as held:
         async with asyncio.timeout(30), advisory.hold(rivals, KEY) as successor:
@@ -207,6 +227,10 @@ async def test_a_lock_is_free_after_its_block_also_after_an_error(
         pass
 
 
+END_OTHERS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 END_HOLDERS = """
     SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -10,9 +10,10 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from db.direct import RowLocked
 from db.engine import Database
 from db.models import WebhookDelivery
-from db.queries.github import NewDelivery
+from db.queries.github import NewDelivery, deliveries_insert
 from db.session import UnitOfWork
 from events.github import PushReceived
 from events.states import DeliveryState
@@ -108,6 +109,30 @@ async def test_one_that_cannot_be_kept_takes_no_other_with_it(
     assert [answers[0], answers[2]] == [True, True]
     assert isinstance(answers[1], InvalidInput)
     assert {each.guid for each in await every(work, WebhookDelivery)} == {"before", "after"}
+
+
+async def test_one_that_meets_a_lock_takes_no_other_with_it(
+    intake: Intake, work: UnitOfWork
+) -> None:
+    async with work.transaction() as rival:
+        await deliveries_insert(rival.direct, [arrival("held").delivery])
+        answers = await together(intake, arrival("before"), arrival("held"), arrival("later"))
+        rival.discard()
+    assert [answers[0], answers[2]] == [True, True]
+    assert isinstance(answers[1], RowLocked)
+    assert {each.guid for each in await every(work, WebhookDelivery)} == {"before", "later"}
+    assert await intake.store(arrival("held")) is True
+
+
+async def test_a_locked_table_is_waited_for_once_and_not_once_a_delivery(
+    intake: Intake, work: UnitOfWork
+) -> None:
+    """Four seconds each would be longer than any sender waits, and than a test may take."""
+    async with work.transaction() as rival:
+        await rival.session.execute(text("LOCK TABLE webhook_deliveries IN EXCLUSIVE MODE"))
+        answers = await together(intake, *(arrival(f"guid-{number}") for number in range(20)))
+    assert [type(each) for each in answers] == [RowLocked] * 20
+    assert await intake.store(arrival("free again")) is True
 
 
 async def test_each_event_belongs_to_its_own_call(intake: Intake, work: UnitOfWork) -> None:

@@ -40,9 +40,10 @@ format: $(VENV)/.dev ## put the code into shape
 docs: $(VENV)/.runtime ## write the reference of events from their classes (docs/reference)
 	$(BIN)/python -m events.reference docs/reference
 
-bench: $(VENV)/.dev ## measure push to live URL, start, memory and the queue of builds; prints figures, asserts nothing
+bench: $(VENV)/.dev ## measure push to live URL, start, memory, builds and their queue; prints figures, asserts nothing
 	$(BIN)/python -m tests.benchmarks.first_run
 	$(BIN)/python -m tests.benchmarks.push_to_live $(ARGS)
+	$(BIN)/python -m tests.benchmarks.samples
 	$(BIN)/python -m tests.benchmarks.builds
 
 bench-events: $(VENV)/.dev ## measure the event backbone, each figure beside a peer; asserts nothing

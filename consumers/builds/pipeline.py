@@ -135,7 +135,9 @@ class Pipeline:
                     raise
                 raise BuildTimedOut(
                     f"The build took longer than {self._timeout_seconds:g} s and was stopped. "
-                    f"The last step was: {transcript.current}."
+                    f"The last step was: {transcript.current}. A build must neither wait for input "
+                    "nor serve; if it only needs longer, have the operator raise "
+                    "ZEITWORK_CONSUMERS__BUILD_TIMEOUT_SECONDS."
                 ) from error
         transcript.step(f"Built in {clock.monotonic() - started:.2f} s")
         return result

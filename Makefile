@@ -1,6 +1,6 @@
 # Zeitwork: `make` prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults test-slow test-planted check format docs lock bench bench-all bench-events clean
+.PHONY: help run test test-faults test-slow test-docker test-planted check format docs lock bench bench-all bench-events clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,6 +23,11 @@ test-faults: $(VENV)/.dev ## every fault test, also those that hold a fault for 
 
 test-slow: $(VENV)/.dev ## every test marked slow: long faults, a clone's first run, foreign checkers
 	$(BIN)/pytest -m slow $(ARGS)
+
+test-docker: $(VENV)/.dev ## build images with a Docker Engine of the tests' own; installs Debian's docker.io where it is missing
+	@PATH="$$PATH:/usr/sbin" command -v dockerd >/dev/null && command -v busybox >/dev/null || \
+		{ apt-get update -q && apt-get install -qy --no-install-recommends docker.io busybox-static; }
+	$(BIN)/pytest -m docker $(ARGS)
 
 test-planted: $(VENV)/.dev ## plant known bugs in copies of the tree; each must turn its test red
 	$(BIN)/python -m tests.failures.planted $(ARGS)

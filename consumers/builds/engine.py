@@ -20,6 +20,8 @@ from zeitwork.errors import Unavailable
 SETTING = "ZEITWORK_CONSUMERS__DOCKER_ENGINE"
 # Every Engine since 20.10 has it, and so have those that speak Docker's language.
 _API = "v1.40"
+_LABEL = "zeitwork.build"
+_KEPT_HOURS = 30 * 24
 _ASK_SECONDS = 30.0
 _MOST_RECORD_BYTES = 1024 * 1024
 _MOST_LINE_CHARACTERS = 16 * 1024
@@ -127,6 +129,7 @@ class Engine:
             "cpuquota": str(quota),
             "networkmode": self._settings.network,
             "cachefrom": json.dumps([order.tag]),
+            "labels": json.dumps({_LABEL: "1"}),
             "buildargs": json.dumps(dict(order.arguments)),
         }
         with order.context.open("rb") as context:
@@ -173,6 +176,15 @@ class Engine:
         async with self._asking("DELETE", f"/images/{image}", total=_ASK_SECONDS) as answer:
             if answer.status not in {_NOT_FOUND, 409}:
                 await _require(answer)
+
+    async def prune(self) -> None:
+        """Remove the images of builds that nothing was built on for a month."""
+        filters = {"dangling": ["false"], "label": [_LABEL], "until": [f"{_KEPT_HOURS}h"]}
+        asked = {"filters": json.dumps(filters)}
+        async with self._asking(
+            "POST", "/images/prune", params=asked, total=_ASK_SECONDS
+        ) as answer:
+            await _require(answer)
 
     @asynccontextmanager
     async def _asking(

@@ -26,7 +26,7 @@ from consumers.builds import (
 )
 from consumers.builds.builders import Builder
 from consumers.builds.detect import Kind
-from consumers.builds.engine import EngineSettings
+from consumers.builds.engine import Engine, EngineSettings, EngineUnavailable
 from consumers.builds.git import Git
 from consumers.builds.intention import Intention
 from consumers.builds.logins import Logins, NoLogins
@@ -153,6 +153,11 @@ class Pipeline:
         for folder in await asyncio.to_thread(directories.folders, self._work_dir):
             await _clear(folder, self._hierarchy)
         await threads.run(lambda _: caches.trim(self._cache_dir))
+        if self._engine is not None:
+            try:
+                await Engine(self._engine).prune()
+            except EngineUnavailable as error:
+                _log.warning("images not pruned", error=error.message)
 
     async def _run(self, job: _Job) -> BuildResult:
         checkout = await self._fetch(job)

@@ -1,6 +1,6 @@
 # Zeitwork: `make` prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults test-slow test-planted check format docs lock bench bench-all bench-events clean
+.PHONY: help run test test-faults test-slow test-docker test-planted check format docs lock bench bench-all bench-events clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -24,6 +24,11 @@ test-faults: $(VENV)/.dev ## every fault test, also those that hold a fault for 
 test-slow: $(VENV)/.dev ## every test marked slow: long faults, a clone's first run, foreign checkers
 	$(BIN)/pytest -m slow $(ARGS)
 
+test-docker: $(VENV)/.dev ## build images with a Docker Engine of the tests' own; installs Debian's docker.io where it is missing
+	@PATH="$$PATH:/usr/sbin" command -v dockerd >/dev/null && command -v busybox >/dev/null || \
+		{ apt-get update -q && apt-get install -qy --no-install-recommends docker.io busybox-static; }
+	$(BIN)/pytest -m docker $(ARGS)
+
 test-planted: $(VENV)/.dev ## plant known bugs in copies of the tree; each must turn its test red
 	$(BIN)/python -m tests.failures.planted $(ARGS)
 
@@ -40,9 +45,10 @@ format: $(VENV)/.dev ## put the code into shape
 docs: $(VENV)/.runtime ## write the reference of events from their classes (docs/reference)
 	$(BIN)/python -m events.reference docs/reference
 
-bench: $(VENV)/.dev ## measure push to live URL, start, memory and the queue of builds; prints figures, asserts nothing
+bench: $(VENV)/.dev ## measure push to live URL, start, memory, builds and their queue; prints figures, asserts nothing
 	$(BIN)/python -m tests.benchmarks.first_run
 	$(BIN)/python -m tests.benchmarks.push_to_live $(ARGS)
+	$(BIN)/python -m tests.benchmarks.samples
 	$(BIN)/python -m tests.benchmarks.builds
 
 bench-events: $(VENV)/.dev ## measure the event backbone, each figure beside a peer; asserts nothing

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from cli import output
 from cli.options import Json
+from zeitwork import config
 from zeitwork.errors import HostUnsupported, NotFound
 
 
@@ -21,16 +22,19 @@ async def detect(
 ) -> int:
     """Say which builder a directory is for, why, what nearly matched, and what would run."""
     from consumers.builds import builders, intention, listing, tree
+    from consumers.builds.engine import EngineSettings, EngineUnavailable
 
     if not directory.is_dir():
         raise NotFound(f"There is no directory {str(directory)!r}.")
     file = await asyncio.to_thread(intention.read_file, directory)
     app = await asyncio.to_thread(tree.locate, directory.resolve(), file.root or "")
     seen = await asyncio.to_thread(listing.read, app)
-    understood = intention.understand(seen, file)
+    address = config.load().consumers.docker_engine
+    understood = intention.understand(seen, file, engine=bool(address))
     try:
-        builder = await builders.create(understood.detection.kind)
-    except HostUnsupported as error:
+        engine = EngineSettings(address) if address else None
+        builder = await builders.create(understood.detection.kind, engine=engine)
+    except (HostUnsupported, EngineUnavailable) as error:
         # The verdict stands without the tools; only the plan needs their versions.
         return _show(understood.detection.lines, json=json, missing=error.message)
     intended = intention.intend(builder, understood)

@@ -10,6 +10,7 @@ from uuid import UUID
 from consumers.builds.announcer import Announcer, register
 from consumers.builds.cancellations import CancellationListener
 from consumers.builds.claims import Place
+from consumers.builds.engine import EngineSettings
 from consumers.builds.handler import Builder
 from consumers.builds.log_packer import LogPacker
 from consumers.builds.logins import GitHubLogins, Logins, NoLogins
@@ -37,7 +38,7 @@ from events.nats_bus import NatsBus
 from zeitwork import ids, sealing
 from zeitwork.blobs import DiskBlobStore
 from zeitwork.cache import RedisCache
-from zeitwork.config import Settings
+from zeitwork.config import ConsumersSettings, Settings
 from zeitwork.github import app as github_apps
 from zeitwork.github.app import GitHubApp
 from zeitwork.loops import Loop
@@ -208,4 +209,14 @@ def _pipeline(settings: Settings, logins: Logins) -> Pipeline:
         cpus=settings.consumers.build_cpus,
         processes=settings.consumers.build_processes,
         logins=logins,
+        engine=_engine(settings.consumers),
+    )
+
+
+def _engine(settings: ConsumersSettings) -> EngineSettings | None:
+    """The Docker Engine that builds Dockerfiles, when there is one."""
+    if not settings.docker_engine:
+        return None
+    return EngineSettings(
+        settings.docker_engine, settings.docker_build_network, settings.build_cpus
     )

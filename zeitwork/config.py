@@ -63,6 +63,14 @@ class ConsumersSettings(Section):
     build_memory_mib: int = 2048
     build_cpus: float = Field(2.0, gt=0, description="cores for one build")
     build_processes: int = Field(1024, ge=16, description="processes and threads of one build")
+    docker_engine: str = Field(
+        "",
+        pattern=r"^(unix:///\S+|tcp://[^\s/]+:\d+)?$",
+        description="builds Dockerfiles: unix:///PATH or tcp://HOST:PORT; empty: none",
+    )
+    docker_build_network: Literal["bridge", "host", "none"] = Field(
+        "bridge", description="network of the commands of a Dockerfile"
+    )
 
 
 class ProxySettings(Section):

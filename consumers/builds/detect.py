@@ -1,6 +1,7 @@
 """Which builder a repository is for, why, and what nearly matched. Pure.
 
-Python comes before Node, Node before static files: a Django project with a package.json for its
+A Dockerfile comes first, where images are built: who wrote it has said it all. Python comes before
+Node, Node before static files: a Django project with a package.json for its
 style sheets is a Django project, and a Node project with an index.html is a Node project.
 """
 
@@ -17,7 +18,7 @@ from consumers.builds.listing import PYTHON_MODULES, Listing
 from consumers.builds.project_file import NAME, ProjectFile
 from zeitwork.errors import BuildFailed, NothingDetected
 
-Kind = Literal["python", "node", "static", "command"]
+Kind = Literal["python", "node", "static", "command", "dockerfile"]
 
 WEB_ROOTS = ("", "public", "dist")
 _MAIN_FILES = (*(f"{name}.py" for name in PYTHON_MODULES), "manage.py")
@@ -34,10 +35,13 @@ _ADVICE = (
     "(static files) to the root directory; if the application lives in a folder, set it as the "
     f"project's root directory; for anything else, say `build` and `start` in {NAME}."
 )
+_ENGINE_MISSING = (
+    "a Dockerfile was found but no Docker Engine; set ZEITWORK_CONSUMERS__DOCKER_ENGINE"
+)
 _NO_ENGINE = (
-    "A Dockerfile is built by a Docker Engine, and this platform builds without one. Add what one "
-    "of the other builders needs: requirements.txt or pyproject.toml (Python), package.json "
-    f"(Node), index.html (static files), or `build` and `start` in {NAME}."
+    f"{_ENGINE_MISSING} to have it built, or add what one of the other builders needs: "
+    "requirements.txt or pyproject.toml (Python), package.json (Node), index.html (static files), "
+    f"or `build` and `start` in {NAME}."
 )
 
 
@@ -67,17 +71,23 @@ class _Verdict:
         return f"{self.reason}; {self.add}" if self.add else self.reason
 
 
-def detect(listing: Listing, file: ProjectFile = ProjectFile()) -> Detection:  # noqa: B008 - frozen
-    """Decide.
+def detect(
+    listing: Listing,
+    file: ProjectFile = ProjectFile(),  # noqa: B008 - frozen
+    *,
+    engine: bool = False,
+) -> Detection:
+    """Decide; `engine` says whether there is a Docker Engine to build images.
 
     Raises:
         NothingDetected: no rule matches; the message says what nearly did and what to add.
         DockerfileUnsupported: only a Dockerfile does.
         BuildFailed: pyproject.toml cannot be parsed.
     """
-    if file.builder == "dockerfile":
-        raise DockerfileUnsupported(f"{NAME} asks for the dockerfile builder. {_NO_ENGINE}")
-    verdicts = [(kind, verdict) for kind, rule in _RULES if (verdict := rule(listing))]
+    if file.builder == "dockerfile" and not engine:
+        raise DockerfileUnsupported(f"{NAME} asks for the dockerfile builder, but {_NO_ENGINE}")
+    rules = (_IMAGES, *_RULES) if engine else _RULES
+    verdicts = [(kind, verdict) for kind, rule in rules if (verdict := rule(listing))]
     matching = [(kind, verdict) for kind, verdict in verdicts if verdict.matches]
     found: tuple[Kind, str] | None = None
     rank = "comes first"
@@ -98,8 +108,8 @@ def detect(listing: Listing, file: ProjectFile = ProjectFile()) -> Detection:  #
     nearly += [f"{name} is ignored: {why}" for name, why in _FOREIGN.items() if name in listing]
     if found is None:
         raise _nothing(listing, nearly)
-    if _DOCKERFILE in listing:
-        nearly.append("Dockerfile is ignored: images are not built here")
+    if _DOCKERFILE in listing and not engine:
+        nearly.append(f"Dockerfile is ignored: {_ENGINE_MISSING}")
     return Detection(*found, tuple(nearly))
 
 
@@ -140,6 +150,12 @@ def describes_project(table: dict[str, Any]) -> bool:
     tools = table.get("tool")
     poetry = isinstance(tools, dict) and "poetry" in tools
     return "project" in table or "build-system" in table or poetry
+
+
+def _dockerfile(listing: Listing) -> _Verdict | None:
+    if _DOCKERFILE in listing:
+        return _Verdict(matches=True, reason="Dockerfile is present")
+    return None
 
 
 def _python(listing: Listing) -> _Verdict | None:
@@ -207,7 +223,7 @@ def _top(name: str, suffix: str) -> bool:
 
 def _nothing(listing: Listing, nearly: list[str]) -> NothingDetected:
     if _DOCKERFILE in listing:
-        return DockerfileUnsupported(_NO_ENGINE)
+        return DockerfileUnsupported(f"No other builder recognises this repository: {_NO_ENGINE}")
     if not listing.files:
         return NothingDetected(f"The root directory holds no files. {_ADVICE}")
     marks = ("requirements.txt", "pyproject.toml", "package.json", "index.html")
@@ -226,7 +242,9 @@ def _nothing(listing: Listing, nearly: list[str]) -> NothingDetected:
     return NothingDetected(" ".join([*parts, _ADVICE]))
 
 
-_RULES: tuple[tuple[Kind, Callable[[Listing], _Verdict | None]], ...] = (
+_Rule = tuple[Kind, Callable[[Listing], _Verdict | None]]
+_IMAGES: _Rule = ("dockerfile", _dockerfile)
+_RULES: tuple[_Rule, ...] = (
     ("python", _python),
     ("node", _node),
     ("static", _static),

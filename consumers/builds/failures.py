@@ -51,9 +51,21 @@ class NoStartCommand(BuildFailed):
 
 
 class DockerfileUnsupported(NothingDetected):
-    """Only a Dockerfile says how this is built, and images are not built here."""
+    """Only a Dockerfile says how this is built, and no Docker Engine is configured."""
 
     code = "dockerfile_unsupported"
+
+
+class DockerfileInvalid(BuildFailed):
+    """The Docker Engine does not understand the Dockerfile."""
+
+    code = "dockerfile_invalid"
+
+
+class BaseImageUnavailable(BuildCommandFailed):
+    """The image that a Dockerfile begins with could not be fetched."""
+
+    code = "base_image_unavailable"
 
 
 class PythonVersionMissing(BuildFailed):

@@ -72,6 +72,7 @@ class Intention:
             path=list(self.plan.path),
             detected=[*self.understanding.detection.lines, *self.plan.notes],
             toolchain=dict(self.builder.versions),
+            runtime=self.plan.runtime,
             declared=self.understanding.file.model_dump(mode="json", exclude_defaults=True),
         )
 
@@ -120,8 +121,11 @@ def read_file(folder: Path) -> ProjectFile:
         ) from error
 
 
-def understand(seen: Listing, file: ProjectFile) -> Understanding:
+def understand(seen: Listing, file: ProjectFile, *, engine: bool = False) -> Understanding:
     """Tell what it is.
+
+    Args:
+        engine: whether there is a Docker Engine to build images.
 
     Raises:
         NothingDetected: nothing says what it is.
@@ -133,7 +137,7 @@ def understand(seen: Listing, file: ProjectFile) -> Understanding:
         file=file,
         procfile=said,
         declared=declarations.declared(said, file),
-        detection=detect(seen, file),
+        detection=detect(seen, file, engine=engine),
     )
 
 
@@ -157,6 +161,8 @@ def _check_web(builder: Builder, understood: Understanding) -> None:
     declared = understood.declared
     listed = sorted(understood.procfile.processes.keys() - {_RELEASE})
     if not listed or declared.web is not None or declared.site is not None:
+        return
+    if understood.detection.kind == "dockerfile":  # an image has a command of its own
         return
     advice = "`web: COMMAND`"
     try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+Runtime = Literal["process", "docker"]
+# In the place of a start command: the image starts what its ENTRYPOINT and CMD say.
+IMAGE_COMMAND = "@image"
 
 
 class Manifest(BaseModel):
@@ -18,6 +22,8 @@ class Manifest(BaseModel):
         path: directories, relative to the application, to put before PATH.
         detected: why this builder and these commands, one line each.
         toolchain: versions by name ("python", "node").
+        runtime: what runs it: "process" takes a directory, "docker" an OCI image layout, in which
+            the start command of a process may be IMAGE_COMMAND.
         declared: what zeitwork.toml says, key by key; empty where there is none.
     """
 
@@ -30,4 +36,5 @@ class Manifest(BaseModel):
     path: list[str] = []
     detected: list[str] = []
     toolchain: dict[str, str] = {}
+    runtime: Runtime = "process"
     declared: dict[str, Any] = {}

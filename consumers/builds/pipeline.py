@@ -26,6 +26,7 @@ from consumers.builds import (
 )
 from consumers.builds.builders import Builder
 from consumers.builds.detect import Kind
+from consumers.builds.engine import Engine, EngineSettings, EngineUnavailable
 from consumers.builds.git import Git
 from consumers.builds.intention import Intention
 from consumers.builds.logins import Logins, NoLogins
@@ -106,6 +107,7 @@ class Pipeline:
         cpus: float = 2.0,
         processes: int = 1024,
         logins: Logins | None = None,
+        engine: EngineSettings | None = None,
     ) -> None:
         self._blobs = blobs
         self._work_dir = work_dir
@@ -116,6 +118,7 @@ class Pipeline:
         self._limits = cgroups.Limits(memory_mib * 1024**2, cpus, processes)
         self._hierarchy = cgroups.here()
         self._logins = logins or NoLogins()
+        self._engine = engine
         self._sandbox_works = False
         self._builders: dict[Kind, Builder] = {}
 
@@ -143,7 +146,9 @@ class Pipeline:
                     raise
                 raise BuildTimedOut(
                     f"The build took longer than {self._timeout_seconds:g} s and was stopped. "
-                    f"The last step was: {transcript.current}."
+                    f"The last step was: {transcript.current}. A build must neither wait for input "
+                    "nor serve; if it only needs longer, have the operator raise "
+                    "ZEITWORK_CONSUMERS__BUILD_TIMEOUT_SECONDS."
                 ) from error
         transcript.step(f"Built in {clock.monotonic() - started:.2f} s")
         return result
@@ -159,6 +164,11 @@ class Pipeline:
     async def trim(self) -> None:
         """Remove old caches until the rest fits."""
         await threads.run(lambda _: caches.trim(self._cache_dir))
+        if self._engine is not None:
+            try:
+                await Engine(self._engine).prune()
+            except EngineUnavailable as error:
+                _log.warning("images not pruned", error=error.message)
 
     async def _run(self, job: _Job) -> BuildResult:
         checkout = await self._fetch(job)
@@ -166,7 +176,7 @@ class Pipeline:
         app, intended = await self._decide(job, checkout)
         await self._carry_out(job, app, intended)
         failpoints.reach(Failpoint.BUILD_BUILT)
-        blob = await self._keep(job, app)
+        blob = await self._keep(job, app / intended.plan.artifact)
         return BuildResult(blob, intended.manifest)
 
     async def _fetch(self, job: _Job) -> Path:
@@ -198,7 +208,9 @@ class Pipeline:
         where = f" in {root}" if root else ""
         with _step("detect", job.transcript, f"Looking at what it is{where}"):
             seen = await threads.run(partial(intention.look, checkout, root))
-            understood = intention.understand(seen.listing, seen.file)
+            understood = intention.understand(
+                seen.listing, seen.file, engine=self._engine is not None
+            )
             builder = await self._builder(understood.detection.kind)
             intended = intention.intend(builder, understood)
         for line in intended.lines:
@@ -238,7 +250,7 @@ class Pipeline:
                 variables=job.request.variables,
             )
             await intended.builder.build(plan, workshop)
-            if not plan.all_commands:
+            if not plan.all_commands and plan.runtime == "process":
                 transcript.say("There is nothing to install or to compile")
 
     @asynccontextmanager
@@ -267,7 +279,7 @@ class Pipeline:
 
     async def _builder(self, kind: Kind) -> Builder:
         if kind not in self._builders:
-            self._builders[kind] = await builders.create(kind)
+            self._builders[kind] = await builders.create(kind, engine=self._engine)
         return self._builders[kind]
 
     async def _sandboxed(self, job: _Job) -> bool:

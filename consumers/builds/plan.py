@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from consumers.builds.manifest import Runtime
+
 _SHELL = ("sh", "-c")
 
 
@@ -63,6 +65,8 @@ class Plan:
         build_env: variables of the commands.
         env: variables that the running application needs.
         path: directories, relative to the application, that come before PATH when it runs.
+        runtime: what can run the artifact.
+        artifact: the folder that becomes the artifact, relative to the application; "" for all.
         site: the folder of static files that is served, "" for the root; None when there is none.
     """
 
@@ -75,6 +79,8 @@ class Plan:
     env: Mapping[str, str] = field(default_factory=dict)
     path: tuple[str, ...] = ()
     site: str | None = None
+    runtime: Runtime = "process"
+    artifact: str = ""
 
     @property
     def all_commands(self) -> tuple[Command, ...]:

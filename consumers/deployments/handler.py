@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from consumers.deployments.rollout import Standing, Step, next_step
 from consumers.outcomes import Done, Outcome
+from consumers.runtimes import runs
 from db.models import Deployment, Instance
 from db.queries.builds import builds_cancel
 from db.queries.deployments import (
@@ -14,9 +15,11 @@ from db.queries.deployments import (
     deployment_find,
     deployment_lock,
     deployment_move,
+    deployment_runtimes,
     deployments_older,
 )
 from db.queries.instances import instance_create, instance_find_by_deployment
+from db.queries.nodes import nodes_with_load
 from db.queries.projects import environment_lock
 from db.session import Transaction
 from events.builds import BuildFailed, BuildStarted, BuildSucceeded
@@ -31,6 +34,13 @@ class Reason:
 
     code: str
     detail: str
+
+
+_NO_IMAGES = Reason(
+    "runtime_missing",
+    "The build is an image, and no node runs images. Add a node with the docker runtime, or name "
+    "another builder in zeitwork.toml.",
+)
 
 
 async def build_started(tx: Transaction, event: BuildStarted) -> Outcome:
@@ -49,6 +59,10 @@ async def build_succeeded(tx: Transaction, event: BuildSucceeded) -> Outcome:
     }:
         return Done()
     deployment.artifact_id = event.artifact_id
+    await tx.session.flush()
+    if await _runs_nowhere(tx, deployment):
+        fail(tx, deployment, _NO_IMAGES)
+        return Done()
     deployment_move(tx, deployment, DeploymentState.DEPLOYING)
     for slot in range(deployment.replicas):
         instance_create(tx, deployment, slot=slot)
@@ -71,6 +85,13 @@ async def instance_ready(tx: Transaction, event: InstanceReady) -> Outcome:
 
 async def instance_failed(tx: Transaction, event: InstanceFailed) -> Outcome:
     return await _advance(tx, event.deployment_id)
+
+
+async def _runs_nowhere(tx: Transaction, deployment: Deployment) -> bool:
+    """Whether there are nodes, and none that takes this kind of artifact; else it may wait."""
+    runtimes = await deployment_runtimes(tx.session, {deployment.id})
+    nodes = await nodes_with_load(tx.session)
+    return bool(nodes) and not any(runs(node.runtime, runtimes[deployment.id]) for node, _ in nodes)
 
 
 def fail(tx: Transaction, deployment: Deployment, reason: Reason) -> None:

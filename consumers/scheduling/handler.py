@@ -9,7 +9,12 @@ from consumers.outcomes import Done, Outcome
 from consumers.scheduling.placement import Candidate, place, why_nowhere
 from consumers.scheduling.replacement import Occupant, vacant
 from db.models import Deployment, Instance
-from db.queries.deployments import DEADLINES, deployment_find, deployment_lock
+from db.queries.deployments import (
+    DEADLINES,
+    deployment_find,
+    deployment_lock,
+    deployment_runtimes,
+)
 from db.queries.instances import (
     LIVE_STATES,
     deployments_incomplete,
@@ -59,14 +64,18 @@ async def place_pending(tx: Transaction) -> None:
         return
     nodes = await nodes_with_load(tx.session)
     load = {node.id: live for node, live in nodes}
+    runtimes = await deployment_runtimes(tx.session, {one.deployment_id for one in pending})
     changed: set[str] = set()
     for instance in pending:
         siblings = await _siblings(tx, instance)
         candidates = [
-            Candidate(node.id, node.state, load[node.id], siblings[node.id]) for node, _ in nodes
+            Candidate(node.id, node.state, load[node.id], siblings[node.id], node.runtime)
+            for node, _ in nodes
         ]
-        chosen = place(candidates)
-        await _explain(tx, instance, None if chosen is not None else why_nowhere(candidates))
+        runtime = runtimes[instance.deployment_id]
+        chosen = place(candidates, runtime=runtime)
+        reason = None if chosen is not None else why_nowhere(candidates, runtime=runtime)
+        await _explain(tx, instance, reason)
         if chosen is None:
             continue
         instance.node_id = chosen

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Build, Deployment, Environment, Project
+from db.models import Artifact, Build, Deployment, Environment, Project
 from db.queries.builds import builds_cancel
 from db.queries.projects import environment_lock
 from db.queries.variables import variables_pin
@@ -219,6 +219,21 @@ def _fact(deployment: Deployment, target: DeploymentState) -> facts.DeploymentFa
 
 async def deployment_find(session: AsyncSession, deployment_id: str) -> Deployment | None:
     return await session.get(Deployment, deployment_id)
+
+
+async def deployment_runtimes(
+    session: AsyncSession, deployment_ids: Collection[str]
+) -> Mapping[str, str]:
+    """What the artifacts of deployments need to run, by deployment."""
+    query = (
+        select(
+            Deployment.id,
+            func.coalesce(Artifact.manifest["runtime"].astext, "process").label("runtime"),
+        )
+        .outerjoin(Artifact, Artifact.id == Deployment.artifact_id)
+        .where(Deployment.id.in_(deployment_ids))
+    )
+    return {row.id: row.runtime for row in await session.execute(query)}
 
 
 async def deployment_lock(session: AsyncSession, deployment_id: str) -> Deployment | None:

@@ -175,6 +175,7 @@ async def test_bad_input_ends_with_its_code(
         await bench.build(bench.pipeline(), repository.url, sha)
     assert (caught.value.code, type(caught.value)) == (failure.code, failure), bench.log
     assert re.search(advice, caught.value.message), caught.value.message
+    assert len(caught.value.message.splitlines()) == 1, "it becomes the last line of the log"
     assert not caught.value.retryable
 
 

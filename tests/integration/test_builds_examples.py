@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import http.client
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,34 +21,9 @@ from consumers.builds.pipeline import BuildResult
 from node.artifacts import _unpack
 from tests.support.builds import GitRepository, Workbench, why_no_sandbox
 from tests.support.eventually import eventually
+from tests.support.examples import EXAMPLES, FIRST, INSTALLED, Example, lock
 from tests.support.servers import free_port
 from zeitwork import sandbox, subprocesses
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@dataclass(frozen=True)
-class Example:
-    """What an example is built by, what it says, and which file of it is code."""
-
-    name: str
-    builder: str
-    says: str
-    code: str
-    installs: str | None = None
-
-
-FIRST = [
-    Example("hello", "static", "<html", "style.css"),
-    Example("python-plain", "python", "Hello from Python", "main.py"),
-    Example("node-plain", "node", "Hello from Node", "server.js"),
-]
-INSTALLED = [
-    Example("flask", "python", "Hello from Flask", "app.py", "uv pip install"),
-    Example("fastapi", "python", '"hello":"FastAPI"', "main.py", "uv sync"),
-    Example("express", "node", "Hello from Express", "server.js", "npm ci"),
-    Example("vite", "node", "/assets/index-", "src/main.js", "npm ci"),
-]
 
 
 def test_every_example_is_tried() -> None:
@@ -71,40 +45,33 @@ async def test_an_example_is_built_and_answers(example: Example, tmp_path: Path)
     if example.builder == "node" and shutil.which("npm") is None:
         pytest.skip("Node.js and npm are not installed")
     repository = GitRepository(tmp_path / "repository")
-    shutil.copytree(EXAMPLES / example.name, repository.path, dirs_exist_ok=True)
+    example.copy(repository.path)
     bench = Workbench(tmp_path / "data")
-    if example.name == "fastapi":
-        await _lock(repository.path)
+    if example.name == "fastapi" and (reason := await lock(repository.path)):
+        pytest.skip(f"no package index answers: {reason}")
     first = await _build(bench, repository)
     assert first.manifest.builder == example.builder
     if example.installs is not None:
         assert f"$ {example.installs}" in bench.log
 
-    code = repository.path / example.code
-    code.write_text(f"{code.read_text()}\n")
-    second = await _build(bench, repository)
+    second = await _build(bench, repository, example.saying("It has changed"))
     assert second.manifest == first.manifest
     if example.installs is not None:
         assert f"$ {example.installs}" not in bench.log
         assert "Dependencies are unchanged" in bench.log
     async with _running(bench, second, tmp_path) as port:
         await eventually(lambda: _answer(port) == 200, timeout=20)
-        assert example.says in _page(port)
+        page = _page(port)
+    assert "It has changed" in page
+    assert example.says in page
 
 
-async def _lock(repository: Path) -> None:
-    """What the author of the repository does; its result names the index that was asked."""
-    (repository / ".gitignore").unlink()
-    done = await subprocesses.run(
-        [str(toolchains.uv()), "lock", "--quiet", "--project", str(repository)], timeout=40
-    )
-    if done.returncode != 0:
-        pytest.skip(f"no package index answers: {done.output[-200:]}")
-
-
-async def _build(bench: Workbench, repository: GitRepository) -> BuildResult:
+async def _build(
+    bench: Workbench, repository: GitRepository, change: Mapping[str, str] | None = None
+) -> BuildResult:
+    sha = repository.commit(change or {})
     try:
-        return await bench.build(bench.pipeline(), repository.url, repository.commit({}))
+        return await bench.build(bench.pipeline(), repository.url, sha)
     except DependencyUnavailable as error:
         pytest.skip(f"no package index answers: {error.message}")
 

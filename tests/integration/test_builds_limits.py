@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,9 @@ import pytest
 from typing_extensions import override
 
 from consumers.builds.cancellations import CancellationListener
+from consumers.builds.failures import BuildOutOfDisk
 from consumers.builds.handler import Builder
+from consumers.builds.plan import Command
 from consumers.outcomes import Drop
 from db.models import Build, Deployment
 from db.queries.deployments import deployment_cancel
@@ -23,6 +26,7 @@ from events.bus import Message
 from events.envelope import unwrap
 from events.memory import MemoryBus
 from events.states import BuildState, DeploymentState
+from tests.contracts.builder import Bench
 from tests.integration.test_builds_pipeline import node, script
 from tests.support.builds import GitRepository, Workbench, alive_with, why_no_sandbox
 from tests.support.eventually import eventually
@@ -105,6 +109,19 @@ async def test_a_build_that_starts_processes_without_end_is_stopped(
     with pytest.raises(BuildCommandFailed):
         await bench.build(bench.pipeline(sandbox=sandbox, processes=100), repository.url, sha)
     assert "all of them" not in bench.log
+    assert alive_with(mark) == []
+
+
+@node
+async def test_a_build_that_fills_the_disk_with_small_files_is_stopped_with_all_it_started(
+    tmp_path: Path, sandbox: Sandbox
+) -> None:
+    mark = f"mark-{ids.token(9)}"
+    fill = f"i=0; while :; do head -c 65536 /dev/zero > f$i; i=$((i + 1)); done; : {mark}"
+    bench = Bench(tmp_path, sandboxed=sandbox == "auto")
+    workshop = replace(bench.workshop, most_disk_bytes=4 << 20)
+    with pytest.raises(BuildOutOfDisk, match="wrote more than 4 MiB and was stopped"):
+        await workshop.run(Command(("sh", "-c", f"sh -c '{fill}' & wait")), {})
     assert alive_with(mark) == []
 
 

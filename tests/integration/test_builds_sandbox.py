@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,32 @@ async def test_nobody_plants_anything_in_the_cache_of_another(
     assert await saw("first", "prj_shop") == set()
     assert await saw("second", "prj_shop") == {"first"}
     assert await saw("fork-again", "prj_shop", trusted=False) == {"fork"}
+
+
+async def test_neither_another_build_nor_a_socket_of_the_platform_is_found(
+    bench: Workbench, tmp_path: Path
+) -> None:
+    mark = f"mark-{ids.token(9)}"
+    other = asyncio.ensure_future(
+        output(bench, tmp_path, f"touch {mark} /cache/{mark}; sh -c 'sleep 600; : {mark}'")
+    )
+    database = socket.socket(socket.AF_UNIX)
+    # Paths of sockets are short, and pytest's are long.
+    place = tempfile.mkdtemp(dir="/var/tmp")
+    try:
+        database.bind(f"{place}/.s.PGSQL.5432")
+        database.listen()
+        await eventually(lambda: alive_with(mark))
+        # What the sandbox shows on purpose is large, and never written to.
+        passed = " -o ".join(f"-path {path}" for path in ("/proc", "/usr", sys.base_prefix))
+        look = f"find / \\( {passed} \\) -prune -o \\( -type s -o -name {mark} \\) -print"
+        script = f"{look} 2>/dev/null | while read path; do echo said: $path; done; echo said: end"
+        assert await output(bench, tmp_path, script) == ["end"]
+    finally:
+        other.cancel()
+        await asyncio.gather(other, return_exceptions=True)
+        database.close()
+        shutil.rmtree(place)
 
 
 async def test_a_file_without_end_is_stopped(bench: Workbench, tmp_path: Path) -> None:

@@ -38,6 +38,17 @@ async def test_it_says_what_why_and_what_would_run(cli: Cli, tmp_path: Path) -> 
     ]  # fmt: skip
 
 
+async def test_a_dockerfile_is_for_the_engine_that_is_configured(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    without = await Cli({})("detect", str(tmp_path))
+    assert without.code == Exit.DEPLOYMENT_FAILED
+    assert "a Dockerfile was found but no Docker Engine; set" in " ".join(without.err.split())
+    away = Cli({"ZEITWORK_CONSUMERS__DOCKER_ENGINE": f"unix://{tmp_path}/nobody"})
+    done = await away("detect", str(tmp_path))
+    assert (done.code, done.out.strip()) == (Exit.OK, "dockerfile: Dockerfile is present")
+    assert "does not answer" in " ".join(done.err.split())
+
+
 async def test_what_is_wrong_is_said_with_its_code(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "zeitwork.toml").write_text("\n buildr = 1\n")
     done = await cli("detect", str(tmp_path))

@@ -30,6 +30,7 @@ from tests.support.factories import (
     every,
     fetch,
     finish_build,
+    live,
     report,
     report_all,
     serve,
@@ -205,6 +206,25 @@ async def test_a_failed_build_fails_its_deployment_and_the_one_before_serves_on(
     assert fact.data.model_dump().items() >= {"code": said.code, "detail": said.detail}.items()
     assert await state_of(work, bad) is DeploymentState.FAILED
     assert await serves(work, site) == good.deployment.id
+
+
+async def test_an_image_that_no_node_runs_fails_its_deployment_and_the_one_before_serves_on(
+    work: UnitOfWork, site: Site, conveyor: Conveyor
+) -> None:
+    good, image, later = [await add_version(work, site, number) for number in (1, 2, 3)]
+    await serve(conveyor, work, good)
+    await finish_build(work, image, runtime="docker")
+    await conveyor.settle()
+    failed = await fetch(work, Deployment, image.deployment.id)
+    assert (failed.state, failed.error_code) == (DeploymentState.FAILED, "runtime_missing")
+    assert "no node runs images" in str(failed.error_detail)
+    assert await serves(work, site) == good.deployment.id
+
+    node_id = await add_node(work, "with-docker", runtime="docker")
+    await finish_build(work, later, runtime="docker")
+    await conveyor.settle()
+    assert await state_of(work, later) is DeploymentState.DEPLOYING
+    assert await live(work, later) == {0: node_id}
 
 
 async def test_a_newer_version_that_fails_leaves_an_older_one_to_come(

@@ -13,6 +13,7 @@ from typing import Literal
 import psutil
 from typing_extensions import override
 
+from consumers.builds.engine import EngineSettings
 from consumers.builds.pipeline import BuildRequest, BuildResult, Pipeline
 from events.builds import Stream
 from zeitwork import ids, sandbox
@@ -84,6 +85,7 @@ class Workbench:
 
     root: Path
     lines: Lines = field(default_factory=Lines)
+    engine: EngineSettings | None = None
 
     @property
     def work_dir(self) -> Path:
@@ -105,6 +107,7 @@ class Workbench:
             timeout_seconds=timeout_seconds,
             memory_mib=memory_mib,
             processes=processes,
+            engine=self.engine,
         )
 
     async def build(

@@ -126,9 +126,13 @@ async def add_version(
 
 
 async def add_node(
-    work: UnitOfWork, name: str = "one", *, state: NodeState = NodeState.READY
+    work: UnitOfWork,
+    name: str = "one",
+    *,
+    state: NodeState = NodeState.READY,
+    runtime: str = "process",
 ) -> str:
-    facts = NodeFacts(name, "127.0.0.1", "process", "x86_64", 4000, 8192)
+    facts = NodeFacts(name, "127.0.0.1", runtime, "x86_64", 4000, 8192)
     async with work.transaction() as tx:
         node, _ = await node_register(tx.session, facts)
         node.state = state

@@ -6,7 +6,10 @@ import pytest
 
 from consumers.builds.detect import Kind, detect, package_table, project_table
 from consumers.builds.listing import Listing
+from consumers.builds.project_file import ProjectFile
 from zeitwork.errors import BuildFailed, NothingDetected
+
+NO_ENGINE = "a Dockerfile was found but no Docker Engine; set ZEITWORK_CONSUMERS__DOCKER_ENGINE"
 
 PROJECT = '[project]\nname = "shop"\n'
 
@@ -44,8 +47,23 @@ def test_the_verdict_says_what_it_decided_against() -> None:
         "python: requirements.txt is present",
         "not node: package.json is present, but python comes first",
         "not static: index.html is present, but python comes first",
-        "Dockerfile is ignored: images are not built here",
+        f"Dockerfile is ignored: {NO_ENGINE}",
     )
+
+
+def test_with_an_engine_a_dockerfile_comes_first_unless_another_builder_is_named() -> None:
+    seen = listing("requirements.txt", "Dockerfile")
+    assert detect(seen, engine=True).lines == (
+        "dockerfile: Dockerfile is present",
+        "not python: requirements.txt is present, but dockerfile comes first",
+    )
+    named = ProjectFile(builder="python")
+    assert detect(seen, named, engine=True).lines == (
+        "python: zeitwork.toml names it as builder",
+        "not dockerfile: Dockerfile is present, but python is named as builder",
+    )
+    assert detect(listing("requirements.txt"), engine=True).kind == "python"
+    assert detect(listing("Dockerfile"), engine=True).kind == "dockerfile"
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,19 @@ def test_replicas_spread_evenly_however_busy_the_nodes_are(
     assert max(counts) - min(counts) <= 1
 
 
+def test_images_go_where_images_run_and_everything_else_anywhere() -> None:
+    candidates = [
+        Candidate("a", NodeState.READY, 0, 0, "process"),
+        Candidate("b", NodeState.READY, 9, 9, "docker"),
+        Candidate("c", NodeState.LOST, 0, 0, "docker"),
+    ]
+    assert place(candidates) == "a"
+    assert place(candidates, runtime="docker") == "b"
+    assert place(candidates[::2], runtime="docker") is None
+    assert "none is ready" in why_nowhere(candidates[::2], runtime="docker")
+    assert "none of the 1 that joined runs images" in why_nowhere(candidates[:1], runtime="docker")
+
+
 @pytest.mark.parametrize(
     ("states", "said"),
     [

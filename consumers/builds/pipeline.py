@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from consumers.builds import (
     builders,
@@ -33,7 +33,7 @@ from consumers.builds.manifest import Manifest
 from consumers.builds.transcript import Log, Transcript
 from consumers.builds.workshop import Workshop
 from zeitwork import cgroups, clock, failpoints, logs, metrics, sandbox, tracing
-from zeitwork.blobs import Blob, BlobStore
+from zeitwork.blobs import Blob
 from zeitwork.errors import BuildTimedOut, Conflict, InvalidInput
 from zeitwork.failpoints import Failpoint
 from zeitwork.masking import Masking
@@ -83,13 +83,20 @@ class _Job:
     transcript: Transcript
 
 
+class Shelf(Protocol):
+    """Where artifacts are put."""
+
+    async def put(self, source: Path) -> Blob:
+        """Store a copy of the file `source`."""
+
+
 class Pipeline:
     """Builds commits; as many at once as the caller likes, each in a directory of its own."""
 
     def __init__(
         self,
         *,
-        blobs: BlobStore,
+        blobs: Shelf,
         work_dir: Path,
         cache_dir: Path,
         sandbox: Literal["auto", "off"],

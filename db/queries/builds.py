@@ -1,21 +1,19 @@
-"""Builds and their leases, and artifacts."""
+"""Builds and their leases."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import and_, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Artifact, Build, EventLog, Outbox
+from db.models import Build, EventLog, Outbox
 from db.session import Transaction
 from events.builds import BuildCancelled, BuildRequested
 from events.states import BuildState
-from zeitwork import clock, ids
+from zeitwork import clock
 
 OPEN_STATES = (BuildState.QUEUED, BuildState.RUNNING)
 
@@ -139,26 +137,3 @@ async def build_renew(session: AsyncSession, build_id: str, *, token: str, until
         .execution_options(synchronize_session=False)
     )
     return (await session.execute(statement)).scalar_one_or_none() is not None
-
-
-async def artifact_upsert(
-    session: AsyncSession, build: Build, *, digest: str, size: int, manifest: dict[str, Any]
-) -> str:
-    """Note an artifact of a project; equal content keeps its id and takes the manifest."""
-    statement = (
-        insert(Artifact)
-        .values(
-            id=ids.new(ids.Prefix.ARTIFACT),
-            organisation_id=build.organisation_id,
-            project_id=build.project_id,
-            digest=digest,
-            size=size,
-            manifest=manifest,
-        )
-        .on_conflict_do_update(
-            index_elements=[Artifact.project_id, Artifact.digest],
-            set_={"manifest": manifest, "orphaned_at": None},
-        )
-        .returning(Artifact.id)
-    )
-    return (await session.execute(statement)).scalar_one()

@@ -103,21 +103,6 @@ async def variables(call: Call) -> web.Response:
     return call.reply_privately(200, InstanceVariables(values=values))
 
 
-async def artifact(call: Call) -> web.StreamResponse:
-    """`GET /artifacts/{digest}`: the bytes of a built application."""
-    digest = call.path("digest")
-    blob = await call.blobs.find(digest)
-    if blob is None:
-        raise NotFound(f"There is no artifact {digest!r}.")
-    answer = web.StreamResponse(headers={"Content-Type": "application/zstd"})
-    answer.content_length = blob.size
-    await answer.prepare(call.request)
-    async for chunk in call.blobs.read(digest):
-        await answer.write(chunk)
-    await answer.write_eof()
-    return answer
-
-
 def _spec(assignment: Assignment, settings: Settings) -> InstanceSpec:
     instance, manifest = assignment.instance, assignment.artifact.manifest
     declared = manifest.get("declared", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from producers.api import (
+    artifacts,
     builds,
     dead_letters,
     deliveries,
@@ -34,7 +35,8 @@ ROUTES: Final = (
     Endpoint("DELETE", "/projects/{project}", projects.remove),
     Endpoint("DELETE", "/projects/{project}/environments/{environment}", environments.remove),
     Endpoint("DELETE", "/projects/{project}/variables/{name}", variables.unset),
-    Endpoint("GET", "/artifacts/{digest}", nodes.artifact, access=Access.NODE),
+    Endpoint("GET", "/artifacts", artifacts.index),
+    Endpoint("GET", "/artifacts/{digest}", artifacts.content, access=Access.NODE),
     Endpoint("GET", "/asyncapi.json", reference.asyncapi, access=Access.PUBLIC),
     Endpoint("GET", "/builds", builds.index),
     Endpoint("GET", "/builds/{build}", builds.show),

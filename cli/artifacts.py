@@ -1,17 +1,21 @@
-"""`zeitwork artifacts …`: what is stored of builds, and why it is kept."""
+"""`zeitwork artifacts …`: what is stored of builds, why it is kept, and as an image."""
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from cli import output
+from cli import oci_image, output
 from cli.client import connect
 from cli.exits import Exit
 from cli.options import Options
+from zeitwork import blobs
 
-app = App(name="artifacts", help="Artifacts: list.")
+app = App(name="artifacts", help="Artifacts: list, export.")
 
 
 @app.command(name="list")
@@ -43,6 +47,45 @@ async def list_(
         empty="No artifacts yet. A build leaves one: zeitwork deploy PROJECT",
     )
     return Exit.OK
+
+
+@app.command
+async def export(
+    deployment: Annotated[str, Parameter(help="The deployment's id.")],
+    /,
+    *,
+    oci: Annotated[Path, Parameter(help="File to write: an OCI image layout in a tar archive.")],
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> int:
+    """Write what a deployment runs as a container image, for other tools."""
+    async with connect(options) as client:
+        found = await client.get(f"/deployments/{deployment}/artifact")
+        with TemporaryDirectory(dir=oci.parent, prefix=".zeitwork-export-") as folder:
+            layers = []
+            for number, layer in enumerate(found["layers"]):
+                layers.append(Path(folder) / f"{number}.tar.zst")
+                path = f"/deployments/{deployment}/artifact/layers/{layer['digest']}"
+                await client.download(path, layers[-1])
+                await blobs.verify(layers[-1], layer["digest"])
+            whole = Path(folder) / "image.tar"
+            digest = await asyncio.to_thread(oci_image.write, whole, layers, _image(found))
+            whole.replace(oci)
+    if options.json:
+        output.emit_json({"file": str(oci), "digest": digest})
+    else:
+        output.out.print(digest)
+    return Exit.OK
+
+
+def _image(found: dict[str, Any]) -> oci_image.Image:
+    return oci_image.Image(
+        command=found["command"],
+        env=found["env"],
+        path=found["path"],
+        variables=found["variables"],
+        reference=f"{found['project']}:{found['number']}",
+        architecture=found["architecture"],
+    )
 
 
 def _kept(artifact: dict[str, Any]) -> str:

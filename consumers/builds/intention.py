@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from threading import Event
@@ -73,6 +74,7 @@ class Intention:
             detected=[*self.understanding.detection.lines, *self.plan.notes],
             toolchain=dict(self.builder.versions),
             declared=self.understanding.file.model_dump(mode="json", exclude_defaults=True),
+            architecture=platform.machine(),
         )
 
 

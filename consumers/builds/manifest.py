@@ -19,6 +19,7 @@ class Manifest(BaseModel):
         detected: why this builder and these commands, one line each.
         toolchain: versions by name ("python", "node").
         declared: what zeitwork.toml says, key by key; empty where there is none.
+        architecture: of the machine that built it, as `uname -m` says it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,3 +32,4 @@ class Manifest(BaseModel):
     detected: list[str] = []
     toolchain: dict[str, str] = {}
     declared: dict[str, Any] = {}
+    architecture: str = "x86_64"

@@ -25,6 +25,7 @@ from db.models import (
     Deployment,
     Environment,
     Instance,
+    Project,
     StoredBlob,
 )
 from db.queries.deployments import OPEN_STATES
@@ -39,6 +40,12 @@ class ArtifactGone(Conflict):
     """The artifact was given up; only a new build brings its content back."""
 
     code = "artifact_gone"
+
+
+GONE = (
+    "Its artifact was deleted, since nothing had used it for a time: deploy the commit again, "
+    "which builds it."
+)
 
 
 class BlobsGone(Unavailable):
@@ -107,10 +114,32 @@ async def artifact_take(session: AsyncSession, artifact_id: str) -> None:
     # Read after the locks were waited for.
     query = select(Artifact.id).where(Artifact.id == artifact_id, Artifact.deleted_at.is_(None))
     if not held or (await session.execute(query)).scalar_one_or_none() is None:
-        raise ArtifactGone(
-            "Its artifact was deleted, since nothing had used it for a time: deploy the commit "
-            "again, which builds it."
-        )
+        raise ArtifactGone(GONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A deployment with what it runs."""
+
+    deployment: Deployment
+    project: Project
+    artifact: Artifact
+    layers: Sequence[ArtifactLayer]
+
+
+async def deployed_find(session: AsyncSession, deployment_id: str) -> Deployed | None:
+    """None when there is no such deployment, or it has no artifact."""
+    query = (
+        select(Deployment, Project, Artifact)
+        .join(Project, Project.id == Deployment.project_id)
+        .join(Artifact, Artifact.id == Deployment.artifact_id)
+        .where(Deployment.id == deployment_id)
+    )
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        return None
+    deployment, project, artifact = row
+    return Deployed(deployment, project, artifact, await layers_of(session, [artifact.id]))
 
 
 async def layers_of(session: AsyncSession, artifact_ids: Sequence[str]) -> Sequence[ArtifactLayer]:

@@ -9,8 +9,18 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from db.models import ArtifactLayer
-from db.queries.artifacts import Kept, artifacts_page, layers_of
+from db.queries.artifacts import (
+    GONE,
+    ArtifactGone,
+    Deployed,
+    Kept,
+    artifacts_page,
+    deployed_find,
+    layers_of,
+)
 from db.queries.projects import project_find
+from db.queries.variables import variables_named
+from events.variables import VariablePhase
 from producers.api.call import Call
 from producers.api.pages import page
 from zeitwork.errors import NotFound
@@ -41,6 +51,20 @@ class ArtifactView(BaseModel):
     deletes_at: datetime | None
     deleted_at: datetime | None
     created_at: datetime
+
+
+class DeployedArtifact(BaseModel):
+    """What a deployment runs; `variables` are names, whose values stay here."""
+
+    id: str
+    project: str
+    number: int
+    layers: list[LayerView]
+    command: str
+    env: dict[str, str]
+    path: list[str]
+    variables: list[str]
+    architecture: str
 
 
 class ArtifactQuery(Body):
@@ -74,9 +98,58 @@ async def index(call: Call) -> web.Response:
     return call.reply(200, page(views, limit=query.limit, cursor=views[-1].id if views else None))
 
 
-async def content(call: Call) -> web.StreamResponse:
-    """`GET /artifacts/{digest}`: the bytes of a layer."""
+async def of_deployment(call: Call) -> web.Response:
+    """`GET /deployments/{deployment}/artifact`: what it runs and how, without secrets."""
+    async with call.database.read() as session:
+        found = _stored(await deployed_find(session, call.path("deployment")), call)
+        names = await variables_named(session, found.deployment.id, phase=VariablePhase.RUN)
+    manifest = found.artifact.manifest
+    return call.reply(
+        200,
+        DeployedArtifact(
+            id=found.artifact.id,
+            project=found.project.slug,
+            number=found.deployment.number,
+            layers=[LayerView(digest=each.digest, size=each.size) for each in found.layers],
+            command=manifest["processes"]["web"],
+            env=manifest.get("env", {}),
+            path=manifest.get("path", []),
+            variables=list(names),
+            architecture=manifest.get("architecture", "x86_64"),
+        ),
+    )
+
+
+async def layer(call: Call) -> web.StreamResponse:
+    """`GET /deployments/{deployment}/artifact/layers/{digest}`: the bytes of a layer."""
     digest = call.path("digest")
+    async with call.database.read() as session:
+        found = _stored(await deployed_find(session, call.path("deployment")), call)
+    if digest not in {each.digest for each in found.layers}:
+        raise NotFound(f"The deployment's artifact has no layer {digest!r}.")
+    return await _send(call, digest)
+
+
+async def content(call: Call) -> web.StreamResponse:
+    """`GET /artifacts/{digest}`: the bytes of a layer, for nodes."""
+    return await _send(call, call.path("digest"))
+
+
+def _stored(found: Deployed | None, call: Call) -> Deployed:
+    """The deployment, if its artifact is there.
+
+    Raises:
+        NotFound: there is no such deployment, or it was not built.
+        ArtifactGone: nothing has needed it for a time.
+    """
+    if found is None:
+        raise NotFound(f"There is no deployment {call.path('deployment')!r} with an artifact.")
+    if found.artifact.deleted_at is not None:
+        raise ArtifactGone(GONE)
+    return found
+
+
+async def _send(call: Call, digest: str) -> web.StreamResponse:
     blob = await call.blobs.find(digest)
     if blob is None:
         raise NotFound(f"There is no artifact {digest!r}.")

@@ -46,6 +46,8 @@ ROUTES: Final = (
     Endpoint("GET", "/dead-letters/{letter}", dead_letters.show),
     Endpoint("GET", "/deployments", deployments.index),
     Endpoint("GET", "/deployments/{deployment}", deployments.show),
+    Endpoint("GET", "/deployments/{deployment}/artifact", artifacts.of_deployment),
+    Endpoint("GET", "/deployments/{deployment}/artifact/layers/{digest}", artifacts.layer),
     Endpoint("GET", "/deployments/{deployment}/instances", instances.index),
     Endpoint("GET", "/events", events.index),
     Endpoint("GET", "/events/stream", events.follow),

@@ -8,11 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from cli.exits import Exit
-from db.models import StoredBlob
+from db.models import Artifact, ArtifactLayer, Deployment, StoredBlob
 from db.session import UnitOfWork
 from events.memory import MemoryBus
 from events.nats_blobs import NatsBlobStore
 from events.nats_bus import NatsBus
+from tests.support.agents import packed
 from tests.support.api import NODE_TOKEN, Api, assert_problem, dependencies, serving
 from tests.support.cli import Cli
 from tests.support.factories import (
@@ -21,6 +22,8 @@ from tests.support.factories import (
     add_site,
     add_version,
     changed,
+    every,
+    fetch,
     finish_build,
     serve,
 )
@@ -83,6 +86,45 @@ async def test_nodes_fetch_from_whichever_store_there_is(
             await store.stop()
     finally:
         await nats.stop()
+
+
+async def test_what_a_deployment_runs_is_exported_without_the_values_of_its_variables(
+    api: Api, work: UnitOfWork, tmp_path: Path
+) -> None:
+    site = await add_site(work)
+    secret = {"variables": {"TOKEN": "hunter2"}}
+    assert (await api.post(f"/projects/{site.project.slug}/variables", secret)).status == 200
+    version = await add_version(work, site)
+    await finish_build(work, version, path=[".venv/bin"])
+    await Conveyor(work).settle()
+    artifact_id = (await fetch(work, Deployment, version.deployment.id)).artifact_id
+    source = tmp_path / "source"
+    source.write_bytes(packed({"main.py": "hello"}))
+    blob = await api.deps.blobs.put(source)
+    (row,) = await every(work, ArtifactLayer, artifact_id=artifact_id)
+    async with changed(work, ArtifactLayer, (row.artifact_id, row.position)) as layer:
+        layer.digest, layer.size = blob.digest, blob.size
+
+    cli = Cli.of(api)
+    target = tmp_path / "image.tar"
+    arguments = ("artifacts", "export", version.deployment.id, "--oci", str(target), "--json")
+    done = await cli(*arguments)
+    assert done.code == Exit.OK, done.err
+    image = target.read_bytes()
+    assert json.loads(done.out)["digest"].encode() in image
+    assert b"hunter2" not in image
+    assert b'"dev.zeitwork.variables":"TOKEN"' in image
+    assert b"app/main.py" in image
+    await cli(*arguments)
+    assert target.read_bytes() == image
+    path = f"/deployments/{version.deployment.id}/artifact/layers/{'0' * 64}"
+    assert_problem(await api.get(path), 404, "not_found")
+
+    async with changed(work, Artifact, artifact_id) as artifact:
+        artifact.deleted_at = clock.now()
+    gone = await cli(*arguments)
+    assert gone.code == Exit.CONFLICT
+    assert json.loads(gone.err)["code"] == "artifact_gone"
 
 
 async def test_a_project_that_is_not_there_and_a_caller_without_a_token_are_refused(

@@ -174,7 +174,7 @@ class Builder:
             artifact_id = await artifact_record(
                 tx.session,
                 build,
-                layers=[result.blob],
+                layers=result.layers,
                 manifest=result.manifest.model_dump(mode="json"),
             )
             build.state = BuildState.SUCCEEDED

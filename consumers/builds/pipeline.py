@@ -67,10 +67,21 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """The stored artifact, and what it says of itself."""
+    """The stored artifact, and what it says of itself.
+
+    Attributes:
+        blob: the application.
+        dependencies: what of it was installed, where that lies apart.
+    """
 
     blob: Blob
     manifest: Manifest
+    dependencies: Blob | None = None
+
+    @property
+    def layers(self) -> list[Blob]:
+        """All of it, the lowest first."""
+        return [self.blob] if self.dependencies is None else [self.dependencies, self.blob]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +173,7 @@ class Pipeline:
         app, intended = await self._decide(job, checkout)
         await self._carry_out(job, app, intended)
         failpoints.reach(Failpoint.BUILD_BUILT)
-        blob = await self._keep(job, app)
-        return BuildResult(blob, intended.manifest)
+        return await self._keep(job, app, intended)
 
     async def _fetch(self, job: _Job) -> Path:
         commit, transcript = job.request.commit_sha, job.transcript
@@ -249,17 +259,22 @@ class Pipeline:
         finally:
             await group.remove()
 
-    async def _keep(self, job: _Job, app: Path) -> Blob:
+    async def _keep(self, job: _Job, app: Path, intended: Intention) -> BuildResult:
+        """Pack and store; dependencies apart, so that a change of code alone does not move them."""
         archive = job.folder / "artifact.tar.zst"
+        layer = intended.plan.layer
+        apart = pack.Apart(layer.folder, job.folder / "dependencies.tar.zst") if layer else None
+        dependencies: Blob | None = None
         with _step("pack", job.transcript, "Packing"):
-            packed = await pack.pack(app, archive, limits=pack.Limits())
+            packed = await pack.pack(app, archive, limits=pack.Limits(), apart=apart)
         with _step("store", job.transcript, "Storing the artifact"):
+            if apart is not None and packed.apart:
+                dependencies = await self._blobs.put(apart.target)
             blob = await self._blobs.put(archive)
-        job.transcript.say(
-            f"{packed.files} files, {_size(packed.size)}, packed {_size(blob.size)}; "
-            f"sha256 {blob.digest[:12]}"
-        )
-        return blob
+        result = BuildResult(blob, intended.manifest, dependencies)
+        said = " + ".join(f"{_size(each.size)} {each.digest[:12]}" for each in result.layers)
+        job.transcript.say(f"{packed.files} files, {_size(packed.size)}, packed {said}")
+        return result
 
     async def _builder(self, kind: Kind) -> Builder:
         if kind not in self._builders:

@@ -12,7 +12,7 @@ from db.models import Node
 from db.queries.instances import LIVE_STATES, Assignment, assignments_of_node, instance_find
 from db.queries.nodes import NodeFacts, node_find, node_register, nodes_all
 from db.queries.variables import variables_pinned
-from events.instances import DesiredState, InstanceSpec, InstanceVariables
+from events.instances import DesiredState, InstanceSpec, InstanceVariables, LayerSpec
 from events.nodes import NodeJoined, NodeReady
 from events.states import InstanceState, NodeState
 from events.variables import VariablePhase
@@ -115,6 +115,9 @@ def _spec(assignment: Assignment, settings: Settings) -> InstanceSpec:
         stop_after=instance.stop_after,
         artifact_digest=assignment.artifact.digest,
         artifact_size=assignment.artifact.size,
+        artifact_layers=tuple(
+            LayerSpec(digest=each.digest, size=each.size) for each in assignment.layers
+        ),
         command=manifest["processes"]["web"],
         env=manifest.get("env", {}),
         path=tuple(manifest.get("path", ())),

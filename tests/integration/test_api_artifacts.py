@@ -22,7 +22,6 @@ from tests.support.factories import (
     add_site,
     add_version,
     changed,
-    every,
     fetch,
     finish_build,
     serve,
@@ -101,8 +100,8 @@ async def test_what_a_deployment_runs_is_exported_without_the_values_of_its_vari
     source = tmp_path / "source"
     source.write_bytes(packed({"main.py": "hello"}))
     blob = await api.deps.blobs.put(source)
-    (row,) = await every(work, ArtifactLayer, artifact_id=artifact_id)
-    async with changed(work, ArtifactLayer, (row.artifact_id, row.position)) as layer:
+    async with work.transaction() as tx:
+        layer = await tx.session.get_one(ArtifactLayer, (artifact_id, 0))
         layer.digest, layer.size = blob.digest, blob.size
 
     cli = Cli.of(api)

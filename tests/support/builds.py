@@ -111,6 +111,11 @@ class Workbench:
             processes=processes,
         )
 
+    def archives(self, result: BuildResult) -> list[Path]:
+        """The stored layers of an artifact, the lowest first."""
+        names = [layer.digest for layer in result.layers]
+        return [self.root / "blobs" / name[:2] / name for name in names]
+
     async def build(
         self,
         pipeline: Pipeline,

@@ -54,13 +54,17 @@ async def export(
     deployment: Annotated[str, Parameter(help="The deployment's id.")],
     /,
     *,
-    oci: Annotated[Path, Parameter(help="File to write: an OCI image layout in a tar archive.")],
+    oci: Annotated[
+        Path | None,
+        Parameter(help="File to write, an OCI image layout; default: PROJECT-NUMBER.tar here."),
+    ] = None,
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> int:
     """Write what a deployment runs as a container image, for other tools."""
     async with connect(options) as client:
         found = await client.get(f"/deployments/{deployment}/artifact")
-        with TemporaryDirectory(dir=oci.parent, prefix=".zeitwork-export-") as folder:
+        target = oci or Path(f"{found['project']}-{found['number']}.tar")
+        with TemporaryDirectory(dir=target.parent, prefix=".zeitwork-export-") as folder:
             layers = []
             for number, layer in enumerate(found["layers"]):
                 layers.append(Path(folder) / f"{number}.tar.zst")
@@ -69,11 +73,11 @@ async def export(
                 await blobs.verify(layers[-1], layer["digest"])
             whole = Path(folder) / "image.tar"
             digest = await asyncio.to_thread(oci_image.write, whole, layers, _image(found))
-            whole.replace(oci)
+            whole.replace(target)
     if options.json:
-        output.emit_json({"file": str(oci), "digest": digest})
+        output.emit_json({"file": str(target), "digest": digest})
     else:
-        output.out.print(digest)
+        output.out.print(f"{target}: {digest}", markup=False, highlight=False, soft_wrap=True)
     return Exit.OK
 
 

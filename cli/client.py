@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,6 +17,7 @@ from zeitwork import config, outbound
 from zeitwork.errors import InvalidSettings, Unavailable, ZeitworkError
 
 _PREFIX = "/api/v1"
+_CHUNK_BYTES = 256 * 1024
 
 
 class ApiProblem(Exception):
@@ -68,6 +70,26 @@ class Client:
             if page["next"] is None:
                 return items
             query[cursor] = page["next"]
+
+    async def download(self, path: str, target: Path) -> None:
+        """Write what the API answers into the file `target`.
+
+        Raises:
+            Unavailable: the API cannot be reached, or the answer was cut off.
+            ApiProblem: it refused.
+        """
+        try:
+            async with self._session.get(
+                self._base + path,
+                # An artifact's size, not a clock, bounds its download.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=30),
+            ) as answer:
+                await _check(answer)
+                with target.open("wb") as file:
+                    async for chunk in answer.content.iter_chunked(_CHUNK_BYTES):
+                        file.write(chunk)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _failed(self._base, error) from error
 
     @asynccontextmanager
     async def events(self, path: str) -> AsyncIterator[AsyncIterator[ServerEvent]]:

@@ -15,7 +15,8 @@ from cli.exits import Exit
 from cli.options import Options
 from cli.platform_file import load
 from zeitwork import config, outbound, sandbox
-from zeitwork.errors import HostUnsupported, TimedOut
+from zeitwork.blob_places import S3Place
+from zeitwork.errors import HostUnsupported, TimedOut, ZeitworkError
 
 _LEAST_DISK_GIB = 2.0
 _GIB = 1024**3
@@ -122,6 +123,29 @@ async def _disk(data: Path) -> Finding:
     )
 
 
+async def _blobs(data: Path) -> Finding:
+    try:
+        place = config.load(data_dir=data).blob_place
+        if isinstance(place, S3Place):
+            await _open_bucket(place)
+    except ZeitworkError as error:
+        return Finding(
+            "artifacts",
+            ok=False,
+            detail=error.message,
+            advice="Look at ZEITWORK_BLOB_STORE: docs/how-to/artifacts.md",
+        )
+    return Finding("artifacts", ok=True, detail=str(place))
+
+
+async def _open_bucket(place: S3Place) -> None:
+    from zeitwork.s3_blobs import S3BlobStore
+
+    store = S3BlobStore(place)
+    await store.start()
+    await store.stop()
+
+
 async def _platform(data: Path) -> Finding:
     running = load(data)
     if running is None:
@@ -162,5 +186,6 @@ _CHECKS: tuple[Callable[[Path], Awaitable[Finding]], ...] = (
     _node,
     _sandbox,
     _disk,
+    _blobs,
     _platform,
 )

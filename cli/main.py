@@ -11,6 +11,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from cli import (
+    artifacts,
     builds,
     database,
     deployments,
@@ -48,6 +49,7 @@ app.command(database.app)
 app.command(projects.app)
 app.command(deployments.app)
 app.command(builds.app)
+app.command(artifacts.app)
 app.command(environments.app)
 app.command(hooks.app)
 app.command(previews.app)

@@ -39,6 +39,7 @@ err = _Console(stderr=True, highlight=False)
 notes = _Console(stderr=True, highlight=False)  # progress and hints, for people only
 pages = _Console(highlight=False)  # help, which is broken at words
 
+_STEP = 1024
 _STYLES = {
     "active": "green", "ready": "green", "succeeded": "green",
     "failed": "red", "lost": "red", "suspect": "yellow",
@@ -102,12 +103,27 @@ def age(moment: str | None) -> str:
     return f"{max(0, int(seconds))}s ago"
 
 
+def size(count: int) -> str:
+    """Bytes for people, in binary units."""
+    if count < _STEP:
+        return f"{count} B"
+    amount = count / _STEP
+    for unit in ("KiB", "MiB"):
+        if amount < _STEP:
+            return f"{amount:.1f} {unit}"
+        amount /= _STEP
+    return f"{amount:.1f} GiB"
+
+
 def until(moment: str) -> str:
     """How long from now, for people."""
     seconds = (datetime.fromisoformat(moment) - clock.now()).total_seconds()
     if seconds < 1:
         return "now"
-    return f"in {round(seconds)}s" if seconds < 90 else f"in {round(seconds / 60)}m"  # noqa: PLR2004
+    for unit, length in (("h", 3_600), ("m", 60)):
+        if seconds >= 1.5 * length:
+            return f"in {round(seconds / length)}{unit}"
+    return f"in {round(seconds)}s"
 
 
 @contextmanager

@@ -10,10 +10,12 @@ from uuid import UUID
 from consumers.builds.announcer import Announcer, register
 from consumers.builds.cancellations import CancellationListener
 from consumers.builds.claims import Place
+from consumers.builds.collector import ArtifactCollector, Keeping
 from consumers.builds.engine import EngineSettings
 from consumers.builds.handler import Builder
 from consumers.builds.log_packer import LogPacker
 from consumers.builds.logins import GitHubLogins, Logins, NoLogins
+from consumers.builds.noted_blobs import NotedBlobs
 from consumers.builds.pipeline import Pipeline
 from consumers.builds.prompter import Prompter
 from consumers.builds.reconciler import BuildReconciler
@@ -34,9 +36,10 @@ from db import wake
 from db.engine import Database
 from db.leased import LeasedLoop
 from db.session import UnitOfWork
+from events import blob_stores
 from events.nats_bus import NatsBus
 from zeitwork import ids, sealing
-from zeitwork.blobs import DiskBlobStore
+from zeitwork.blobs import BlobStore
 from zeitwork.cache import RedisCache
 from zeitwork.config import ConsumersSettings, Settings
 from zeitwork.github import app as github_apps
@@ -54,7 +57,8 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     cache = RedisCache(settings.cache_url)
     github = github_apps.configured(settings.github)
     logins = _logins(settings, work, github)
-    pipeline = _pipeline(settings, logins)
+    store = blob_stores.create(settings, bus)
+    pipeline = _pipeline(settings, NotedBlobs(work, store), logins)
     place = _place(settings)
     keys = sealing.ring(settings.secret_keys)
     builder = Builder(work=work, bus=bus, pipeline=pipeline, place=place, keys=keys)
@@ -73,13 +77,15 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
     services: list[Service] = [
         database,
         bus,
+        store,
         cache,
         *_github(settings, work, github, groups),
         ConsumerRuntime(
             settings.nats_url, bindings(wiring, groups), replicas=settings.nats_replicas
         ),
         *_watchers(bus, work, groups, place),
-        *_keepers(settings, work, groups),
+        *_keepers(work, groups),
+        *_collection(settings, work, store, groups),
     ]
     if "builds" in groups:
         # What a killed process left is on this machine's disk: every process looks for itself.
@@ -171,7 +177,7 @@ def _watchers(bus: NatsBus, work: UnitOfWork, groups: Sequence[str], place: Plac
     return watchers
 
 
-def _keepers(settings: Settings, work: UnitOfWork, groups: Sequence[str]) -> list[Service]:
+def _keepers(work: UnitOfWork, groups: Sequence[str]) -> list[Service]:
     """What keeps promises to people: previews as asked for, triggers with an answer."""
     holder: UUID = ids.new_uuid()
     keepers: list[Service] = []
@@ -181,11 +187,36 @@ def _keepers(settings: Settings, work: UnitOfWork, groups: Sequence[str]) -> lis
             LeasedLoop("triggers", triggers.round, work=work, holder=holder, interval=30)
         )
     if "previews" in groups:
-        previews = PreviewReconciler(work, blobs=DiskBlobStore(settings.data_dir / "blobs"))
+        previews = PreviewReconciler(work)
         keepers.append(
             LeasedLoop("previews", previews.round, work=work, holder=holder, interval=10)
         )
     return keepers
+
+
+def _collection(
+    settings: Settings, work: UnitOfWork, store: BlobStore, groups: Sequence[str]
+) -> list[Service]:
+    """What deletes artifacts; it runs where they are made."""
+    if "builds" not in groups:
+        return []
+    holder: UUID = ids.new_uuid()
+    keeping = Keeping(
+        settings.artifacts_kept,
+        timedelta(hours=settings.artifact_grace_hours),
+    )
+    collector = ArtifactCollector(work, store, keeping)
+    return [
+        LeasedLoop("artifacts", collector.round, work=work, holder=holder, interval=60),
+        LeasedLoop(
+            "artifact-store",
+            collector.look_through_store,
+            work=work,
+            holder=holder,
+            interval=3600,
+            timeout=600,
+        ),
+    ]
 
 
 def _place(settings: Settings) -> Place:
@@ -197,10 +228,10 @@ def _logins(settings: Settings, work: UnitOfWork, app: GitHubApp | None) -> Logi
     return NoLogins() if app is None else GitHubLogins(work, app, web_url=settings.github.web_url)
 
 
-def _pipeline(settings: Settings, logins: Logins) -> Pipeline:
+def _pipeline(settings: Settings, blobs: NotedBlobs, logins: Logins) -> Pipeline:
     data = settings.data_dir
     return Pipeline(
-        blobs=DiskBlobStore(data / "blobs"),
+        blobs=blobs,
         work_dir=data / "builds",
         cache_dir=data / "cache",
         sandbox=settings.node.sandbox,

@@ -11,12 +11,22 @@ from events.event import Event
 from events.states import InstanceState
 
 
+class LayerSpec(BaseModel):
+    """An archive that is part of an artifact; `size` in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    digest: str
+    size: int
+
+
 class InstanceSpec(BaseModel):
     """Everything a node needs to run one instance; travels over the API, never in an event.
 
     Attributes:
         generation: fencing number; a report for another generation is ignored.
         want: `running`, or `stopped` once `stop_after` has passed.
+        artifact_layers: to unpack over one another; without any, the artifact is its own layer.
         path: directories of the artifact (relative to /app) to put before the system's PATH.
         command: run by `sh -c` in /app; must listen on $PORT.
         correlation_id: of the deployment; what the node says and logs of the instance carries it.
@@ -34,6 +44,7 @@ class InstanceSpec(BaseModel):
     stop_after: datetime | None
     artifact_digest: str
     artifact_size: int
+    artifact_layers: tuple[LayerSpec, ...] = ()
     command: str
     env: dict[str, str]
     path: tuple[str, ...] = ()
@@ -41,6 +52,12 @@ class InstanceSpec(BaseModel):
     health_timeout_seconds: float
     correlation_id: str | None = None
     traceparent: str | None = None
+
+    @property
+    def layers(self) -> tuple[LayerSpec, ...]:
+        """What the artifact is made of, the lowest first."""
+        whole = LayerSpec(digest=self.artifact_digest, size=self.artifact_size)
+        return self.artifact_layers or (whole,)
 
 
 class InstanceVariables(BaseModel):

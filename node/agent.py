@@ -166,8 +166,9 @@ class Agent(Worker):
         for spec in todo.gone:
             self._end_again(spec)
         self._looked = True
-        in_use = {each.spec.artifact_digest for each in self._instances.values()}
-        in_use |= {spec.artifact_digest for spec in desired.instances}
+        specs = [*(each.spec for each in self._instances.values()), *desired.instances]
+        in_use = {spec.artifact_digest for spec in specs}
+        in_use |= {layer.digest for spec in specs for layer in spec.layers}
         await self._shop.artifacts.prune(in_use)
         return min(_LOOK_SECONDS, todo.look_again_seconds or _LOOK_SECONDS)
 

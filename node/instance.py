@@ -189,7 +189,7 @@ class Instance:
     async def _start(self) -> Handle:
         spec, shop = self.spec, self._shop
         with tracing.span("fetch artifact"):
-            app = await shop.artifacts.fetch(spec.artifact_digest, spec.artifact_size)
+            app = await shop.artifacts.fetch(spec.artifact_digest, spec.layers)
         run = self._run_directory
         run.mkdir(parents=True, exist_ok=True)
         if self._entry.variables is None:

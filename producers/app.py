@@ -8,7 +8,7 @@ from db import wake
 from db.engine import Database
 from db.leased import LeasedLoop
 from db.session import UnitOfWork
-from events import durability
+from events import blob_stores, durability
 from events.guard import Guard
 from events.nats_bus import NatsBus
 from producers.api import middleware
@@ -20,7 +20,6 @@ from producers.queues import QueueMeter
 from producers.relay import Relay
 from producers.webhooks.intake import Intake
 from zeitwork import ids, sealing
-from zeitwork.blobs import DiskBlobStore
 from zeitwork.config import Settings
 from zeitwork.errors import InvalidSettings
 from zeitwork.opsserver import OpsServer
@@ -90,7 +89,7 @@ async def run(settings: Settings) -> int:
         max_rows=settings.api.outbox_max_rows,
         max_age_seconds=settings.api.outbox_max_age_seconds,
     )
-    blobs = DiskBlobStore(settings.data_dir / "blobs")
+    blobs = blob_stores.create(settings, bus)
     intake = Intake(work)
     deps = Deps(
         settings,
@@ -120,6 +119,7 @@ async def run(settings: Settings) -> int:
     services: list[Service] = [
         database,
         bus,
+        blobs,
         Guard(bus, replicas=settings.nats_replicas),
         Relay(bus, work),
         gauge,

@@ -15,4 +15,5 @@ pytest_plugins = [
     "tests.support.consumers",
     "tests.support.declared",
     "tests.support.github",
+    "tests.support.s3",
 ]

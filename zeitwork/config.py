@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from zeitwork import failpoints
+from zeitwork import blob_places, failpoints
+from zeitwork.blob_places import DiskPlace, Place
 from zeitwork.errors import InvalidSettings
 
 ENV_PREFIX = "ZEITWORK_"
@@ -152,6 +153,15 @@ class Settings(BaseSettings):
     nats_replicas: Literal[1, 3, 5] = Field(1, description="servers that hold each stream")
     cache_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
 
+    blob_store: str = Field(
+        "",
+        description="disk:///PATH, s3://BUCKET/PREFIX or nats://BUCKET; empty: blobs in data_dir",
+    )
+    blob_store_access_key: str = Field(
+        "", description="for S3; without it, the environment's or the machine's credentials serve"
+    )
+    blob_store_secret_key: SecretStr = SecretStr("")
+
     api_token: SecretStr = SecretStr("")
     node_token: SecretStr = SecretStr("")
     github_webhook_secret: SecretStr = SecretStr("")
@@ -171,6 +181,12 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         5.0, description="an instance that lost its routes keeps running for this long"
     )
+    artifacts_kept: int = Field(
+        10, ge=0, description="of each environment, the last that served; what runs comes on top"
+    )
+    artifact_grace_hours: float = Field(
+        24.0, gt=0, description="an artifact is without use for this long before it is deleted"
+    )
 
     api: ApiSettings = ApiSettings()
     consumers: ConsumersSettings = ConsumersSettings()
@@ -179,6 +195,17 @@ class Settings(BaseSettings):
     node: NodeSettings = NodeSettings()
 
     failpoint: str = Field("", description="where fault tests end this process; not in production")
+
+    @property
+    def blob_place(self) -> Place:
+        """Where blobs are stored."""
+        if not self.blob_store:
+            return DiskPlace(self.data_dir / "blobs")
+        return blob_places.parse(
+            self.blob_store,
+            access_key=self.blob_store_access_key,
+            secret_key=self.blob_store_secret_key,
+        )
 
     def url_of(self, host: str) -> str:
         """The address of a host for visitors: scheme and port of the public URL."""
@@ -192,6 +219,11 @@ class Settings(BaseSettings):
             raise InvalidSettings("ZEITWORK_FAILPOINT kills processes; it is not for production.")
         if self.failpoint:
             failpoints.parse(self.failpoint)
+        return self
+
+    @model_validator(mode="after")
+    def _blobs_have_a_place(self) -> Settings:
+        _ = self.blob_place
         return self
 
 

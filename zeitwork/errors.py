@@ -23,11 +23,13 @@ ZeitworkError
 ├── ProgramFailed           500 program_failed
 ├── SealBroken              500 seal_broken
 ├── ArtifactCorrupt         502 artifact_corrupt
+├── BlobStoreRefused        502 blob_store_refused
 ├── GitHubRefused           502 github_refused
 │   ├── GitHubCredentials   502 github_credentials
 │   ├── GitHubForbidden     502 github_forbidden
 │   └── GitHubNotFound      502 github_not_found
 ├── Unavailable             503 unavailable
+│   ├── BlobStoreUnavailable 503 blob_store_unavailable
 │   ├── BrokerUnavailable   503 broker_unavailable
 │   ├── DatabaseUnavailable 503 database_unavailable
 │   ├── CacheUnavailable    503 cache_unavailable
@@ -220,6 +222,13 @@ class ArtifactCorrupt(ZeitworkError):
     retryable = True
 
 
+class BlobStoreRefused(ZeitworkError):
+    """The blob store understood the call and will not do it."""
+
+    code = "blob_store_refused"
+    status = 502
+
+
 class GitHubRefused(ZeitworkError):
     """GitHub understood the call and will not do it; the same call would be refused again."""
 
@@ -252,6 +261,12 @@ class Unavailable(ZeitworkError):
     status = 503
     retryable = True
     retry_after_seconds: ClassVar[int] = 1
+
+
+class BlobStoreUnavailable(Unavailable):
+    """The blob store does not answer."""
+
+    code = "blob_store_unavailable"
 
 
 class BrokerUnavailable(Unavailable):

@@ -13,7 +13,7 @@ from consumers.builds.claims import LEASE, Claims, Place, Taken, emit, end_faile
 from consumers.builds.log_writer import LogWriter
 from consumers.builds.pipeline import BuildRequest, BuildResult, Pipeline
 from consumers.outcomes import Done, Drop, Later, Outcome
-from db.queries.builds import artifact_upsert
+from db.queries.artifacts import artifact_record
 from db.queries.variables import variables_pinned
 from db.session import UnitOfWork
 from events import builds as facts
@@ -179,11 +179,10 @@ class Builder:
             build = await self._claims.held(tx, taken)
             if build is None:
                 return Drop("the build was cancelled or taken over")
-            artifact_id = await artifact_upsert(
+            artifact_id = await artifact_record(
                 tx.session,
                 build,
-                digest=result.blob.digest,
-                size=result.blob.size,
+                layers=result.layers,
                 manifest=result.manifest.model_dump(mode="json"),
             )
             build.state = BuildState.SUCCEEDED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from threading import Event
@@ -74,6 +75,7 @@ class Intention:
             toolchain=dict(self.builder.versions),
             runtime=self.plan.runtime,
             declared=self.understanding.file.model_dump(mode="json", exclude_defaults=True),
+            architecture=platform.machine(),
         )
 
 

@@ -25,6 +25,7 @@ class Manifest(BaseModel):
         runtime: what runs it: "process" takes a directory, "docker" an OCI image layout, in which
             the start command of a process may be IMAGE_COMMAND.
         declared: what zeitwork.toml says, key by key; empty where there is none.
+        architecture: of the machine that built it, as `uname -m` says it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,3 +39,4 @@ class Manifest(BaseModel):
     toolchain: dict[str, str] = {}
     runtime: Runtime = "process"
     declared: dict[str, Any] = {}
+    architecture: str = "x86_64"

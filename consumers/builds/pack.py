@@ -6,6 +6,7 @@ bytes, and so the same digest.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tarfile
@@ -43,18 +44,40 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What went into the archive; `size` in bytes, unpacked."""
+    """What went into the archives; `size` in bytes, unpacked.
+
+    Attributes:
+        apart: whether there was anything to put apart.
+    """
 
     files: int
     size: int
+    apart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """A folder of the application that goes into an archive of its own."""
+
+    folder: str
+    target: Path
+
+    def holds(self, name: str) -> bool:
+        return name == self.folder or name.startswith(f"{self.folder}/")
 
 
 async def pack(
-    app: Path, target: Path, *, limits: Limits, judge_link: JudgeLink | None = None
+    app: Path,
+    target: Path,
+    *,
+    limits: Limits,
+    judge_link: JudgeLink | None = None,
+    apart: Apart | None = None,
 ) -> Packed:
     """Write the archive of `app` to `target`; links are kept as links and never followed.
 
     Args:
+        apart: unpacked over each other, both archives give what one would.
         judge_link: raises what is wrong with a link of the application; None refuses those that
             lead out of it, which no node takes, except to the interpreter.
 
@@ -65,24 +88,28 @@ async def pack(
     try:
         judge = judge_link or _refuse_leading_out
         return await threads.run(
-            lambda stop: _pack(app, target, limits=limits, judge_link=judge, stop=stop)
+            lambda stop: _pack(app, target, limits=limits, judge_link=judge, apart=apart, stop=stop)
         )
     except PermissionError as error:
         name = shown(Path(error.filename).relative_to(app))
         raise BuildFailed(f"{name} cannot be read; give its owner the right to.") from error
 
 
-def _pack(app: Path, target: Path, *, limits: Limits, judge_link: JudgeLink, stop: Event) -> Packed:
+def _pack(
+    app: Path,
+    target: Path,
+    *,
+    limits: Limits,
+    judge_link: JudgeLink,
+    apart: Apart | None,
+    stop: Event,
+) -> Packed:
     app = app.resolve()
     entries = files = size = 0
-    compressor = zstandard.ZstdCompressor(level=_LEVEL)
-    with (
-        target.open("wb") as raw,
-        compressor.stream_writer(raw) as compressed,
-        tarfile.open(
-            fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT, errors="surrogateescape"
-        ) as archive,
-    ):
+    any_apart = False
+    with contextlib.ExitStack() as stack:
+        whole = stack.enter_context(_archive(target))
+        other = stack.enter_context(_archive(apart.target)) if apart is not None else whole
         for name, entry in _entries(app):
             threads.check(stop)
             if entry.is_symlink():
@@ -94,12 +121,31 @@ def _pack(app: Path, target: Path, *, limits: Limits, judge_link: JudgeLink, sto
                 size += member.size
             if size > limits.total_bytes or entries > limits.entries:
                 raise ArtifactTooLarge(_too_much(limits))
-            if member.isreg():
-                with Path(entry.path).open("rb") as file:
-                    archive.addfile(member, file)
-            else:
-                archive.addfile(member)
-    return Packed(files, size)
+            is_apart = apart is not None and apart.holds(name)
+            any_apart |= is_apart
+            _write(member, entry, other if is_apart else whole)
+    return Packed(files, size, any_apart)
+
+
+@contextlib.contextmanager
+def _archive(target: Path) -> Iterator[tarfile.TarFile]:
+    compressor = zstandard.ZstdCompressor(level=_LEVEL)
+    with (
+        target.open("wb") as raw,
+        compressor.stream_writer(raw) as compressed,
+        tarfile.open(
+            fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT, errors="surrogateescape"
+        ) as archive,
+    ):
+        yield archive
+
+
+def _write(member: tarfile.TarInfo, entry: os.DirEntry[str], archive: tarfile.TarFile) -> None:
+    if not member.isreg():
+        archive.addfile(member)
+        return
+    with Path(entry.path).open("rb") as file:
+        archive.addfile(member, file)
 
 
 def _entries(app: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from consumers.builds import (
     builders,
@@ -34,7 +34,7 @@ from consumers.builds.manifest import Manifest
 from consumers.builds.transcript import Log, Transcript
 from consumers.builds.workshop import Workshop
 from zeitwork import cgroups, clock, failpoints, logs, metrics, sandbox, tracing
-from zeitwork.blobs import Blob, BlobStore
+from zeitwork.blobs import Blob
 from zeitwork.errors import BuildTimedOut, Conflict, InvalidInput
 from zeitwork.failpoints import Failpoint
 from zeitwork.masking import Masking
@@ -76,10 +76,21 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """The stored artifact, and what it says of itself."""
+    """The stored artifact, and what it says of itself.
+
+    Attributes:
+        blob: the application.
+        dependencies: what of it was installed, where that lies apart.
+    """
 
     blob: Blob
     manifest: Manifest
+    dependencies: Blob | None = None
+
+    @property
+    def layers(self) -> list[Blob]:
+        """All of it, the lowest first."""
+        return [self.blob] if self.dependencies is None else [self.dependencies, self.blob]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +103,20 @@ class _Job:
     transcript: Transcript
 
 
+class Shelf(Protocol):
+    """Where artifacts are put."""
+
+    async def put(self, source: Path) -> Blob:
+        """Store a copy of the file `source`."""
+
+
 class Pipeline:
     """Builds commits; as many at once as the caller likes, each in a directory of its own."""
 
     def __init__(
         self,
         *,
-        blobs: BlobStore,
+        blobs: Shelf,
         work_dir: Path,
         cache_dir: Path,
         sandbox: Literal["auto", "off"],
@@ -176,8 +194,7 @@ class Pipeline:
         app, intended = await self._decide(job, checkout)
         await self._carry_out(job, app, intended)
         failpoints.reach(Failpoint.BUILD_BUILT)
-        blob = await self._keep(job, app / intended.plan.artifact)
-        return BuildResult(blob, intended.manifest)
+        return await self._keep(job, app / intended.plan.artifact, intended)
 
     async def _fetch(self, job: _Job) -> Path:
         commit, transcript = job.request.commit_sha, job.transcript
@@ -265,17 +282,22 @@ class Pipeline:
         finally:
             await group.remove()
 
-    async def _keep(self, job: _Job, app: Path) -> Blob:
+    async def _keep(self, job: _Job, app: Path, intended: Intention) -> BuildResult:
+        """Pack and store; dependencies apart, so that a change of code alone does not move them."""
         archive = job.folder / "artifact.tar.zst"
+        layer = intended.plan.layer
+        apart = pack.Apart(layer.folder, job.folder / "dependencies.tar.zst") if layer else None
+        dependencies: Blob | None = None
         with _step("pack", job.transcript, "Packing"):
-            packed = await pack.pack(app, archive, limits=pack.Limits())
+            packed = await pack.pack(app, archive, limits=pack.Limits(), apart=apart)
         with _step("store", job.transcript, "Storing the artifact"):
+            if apart is not None and packed.apart:
+                dependencies = await self._blobs.put(apart.target)
             blob = await self._blobs.put(archive)
-        job.transcript.say(
-            f"{packed.files} files, {_size(packed.size)}, packed {_size(blob.size)}; "
-            f"sha256 {blob.digest[:12]}"
-        )
-        return blob
+        result = BuildResult(blob, intended.manifest, dependencies)
+        said = " + ".join(f"{_size(each.size)} {each.digest[:12]}" for each in result.layers)
+        job.transcript.say(f"{packed.files} files, {_size(packed.size)}, packed {said}")
+        return result
 
     async def _builder(self, kind: Kind) -> Builder:
         if kind not in self._builders:

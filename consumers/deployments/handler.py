@@ -9,6 +9,7 @@ from consumers.deployments.rollout import Standing, Step, next_step
 from consumers.outcomes import Done, Outcome
 from consumers.runtimes import runs
 from db.models import Deployment, Instance
+from db.queries.artifacts import ArtifactGone, artifact_take
 from db.queries.builds import builds_cancel
 from db.queries.deployments import (
     deployment_active,
@@ -57,6 +58,11 @@ async def build_succeeded(tx: Transaction, event: BuildSucceeded) -> Outcome:
         DeploymentState.QUEUED,
         DeploymentState.BUILDING,
     }:
+        return Done()
+    try:
+        await artifact_take(tx.session, event.artifact_id)
+    except ArtifactGone as error:
+        fail(tx, deployment, Reason(error.code, error.message))
         return Done()
     deployment.artifact_id = event.artifact_id
     await tx.session.flush()

@@ -6,8 +6,6 @@ gets free, the last instance stops.
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from consumers.previews.keeper import Wish, bring, of_branch, of_pull_request
 from db.models import Environment, Preview, Project
 from db.queries.github import (
@@ -18,9 +16,6 @@ from db.queries.github import (
 from db.queries.previews import previews_of_environment, previews_unwanted, previews_waiting
 from db.queries.projects import environment_lock_if_there, project_lock
 from db.queries.removal import (
-    artifact_delete,
-    artifacts_orphaned,
-    digest_used,
     environment_delete,
     environment_idle,
     environments_closing,
@@ -29,26 +24,21 @@ from db.queries.removal import (
 )
 from db.session import Transaction, UnitOfWork
 from zeitwork import clock, logs
-from zeitwork.blobs import BlobStore
 
 _log = logs.get(__name__)
 _BATCH = 50
-# Longer than a build may take: one that puts the same content again has noted it by then.
-ARTIFACT_GRACE = timedelta(hours=1)
 
 
 class PreviewReconciler:
     """One round of all of it; each preview and environment in a transaction of its own."""
 
-    def __init__(self, work: UnitOfWork, *, blobs: BlobStore) -> None:
+    def __init__(self, work: UnitOfWork) -> None:
         self._work = work
-        self._blobs = blobs
 
     async def round(self) -> None:
         await self._bring_all()
         await self._remove_environments()
         await self._remove_projects()
-        await self._remove_artifacts()
 
     async def _bring_all(self) -> None:
         async with self._work.database.read() as session:
@@ -107,19 +97,6 @@ class PreviewReconciler:
                 if project is not None:
                     await project_delete(tx, project)
             _log.info("project removed", project_id=seen.id)
-
-    async def _remove_artifacts(self) -> None:
-        before = clock.now() - ARTIFACT_GRACE
-        async with self._work.database.read() as session:
-            orphans = await artifacts_orphaned(session, before=before, limit=_BATCH)
-        for orphan in orphans:
-            async with self._work.transaction() as tx:
-                gone = await artifact_delete(tx.session, orphan.id, before=before)
-                shared = await digest_used(tx.session, orphan.digest)
-                if gone and not shared:
-                    # Before the commit: rather a blob that is looked for again than one that
-                    # nobody remembers.
-                    await self._blobs.delete(orphan.digest, unless_put_since=before)
 
 
 async def _branch_wish(tx: Transaction, project: Project | None, seen: Preview) -> Wish | None:

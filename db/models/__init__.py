@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from db.models.artifacts import Artifact, ArtifactLayer, StoredBlob
 from db.models.base import Base
-from db.models.builds import Artifact, Build, BuilderHost, BuildLog, BuildLogPack
+from db.models.builds import Build, BuilderHost, BuildLog, BuildLogPack
 from db.models.dead_letters import DeadLetter
 from db.models.deployments import Deployment
 from db.models.github import GitRef, PullRequest, WebhookDelivery
@@ -28,6 +29,7 @@ from db.models.variables import DeploymentVariable, Variable
 
 __all__ = [
     "Artifact",
+    "ArtifactLayer",
     "Base",
     "Build",
     "BuildLog",
@@ -57,6 +59,7 @@ __all__ = [
     "Project",
     "PullRequest",
     "RoutingCache",
+    "StoredBlob",
     "Trigger",
     "User",
     "Variable",

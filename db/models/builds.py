@@ -1,11 +1,8 @@
-"""Builds, their log lines, and the artifacts they leave."""
+"""Builds, their log lines, and the machines that build."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     CheckConstraint,
     ForeignKey,
@@ -14,10 +11,8 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Text,
-    UniqueConstraint,
     false,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.columns import CreatedAt, Id, Prose, Utc, state
@@ -106,23 +101,3 @@ class BuilderHost(Base):
     name: Mapped[str] = mapped_column(String(253), primary_key=True)
     slots: Mapped[int] = mapped_column(Integer)
     seen_at: Mapped[Utc]
-
-
-class Artifact(TenantOwned, Base):
-    """A built application in the blob store; equal content of a project is one artifact.
-
-    `orphaned_at` is since when no deployment refers to it; it is deleted some time later.
-    """
-
-    __tablename__ = "artifacts"
-    __table_args__ = (UniqueConstraint("project_id", "digest"),)
-
-    id: Mapped[str] = mapped_column(Id(Prefix.ARTIFACT), primary_key=True)
-    project_id: Mapped[str] = mapped_column(
-        Id(Prefix.PROJECT), ForeignKey("projects.id", ondelete="CASCADE")
-    )
-    digest: Mapped[str] = mapped_column(String(64), index=True)
-    size: Mapped[int] = mapped_column(BigInteger)
-    manifest: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    created_at: Mapped[CreatedAt]
-    orphaned_at: Mapped[Utc | None]

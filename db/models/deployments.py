@@ -48,7 +48,7 @@ class Deployment(Versioned, TenantOwned, Base):
     actor: Mapped[str] = mapped_column(String(200))
     replicas: Mapped[int] = mapped_column(Integer)
     artifact_id: Mapped[str | None] = mapped_column(
-        Id(Prefix.ARTIFACT), ForeignKey("artifacts.id", ondelete="RESTRICT")
+        Id(Prefix.ARTIFACT), ForeignKey("artifacts.id", ondelete="RESTRICT"), index=True
     )
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_detail: Mapped[str | None] = mapped_column(Prose)

@@ -1,21 +1,19 @@
-"""Builds and their leases, and artifacts."""
+"""Builds and their leases."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import and_, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Artifact, Build, EventLog, Outbox
+from db.models import Build, EventLog, Outbox
 from db.session import Transaction
 from events.builds import BuildCancelled, BuildRequested
 from events.states import BuildState
-from zeitwork import clock, ids
+from zeitwork import clock
 
 OPEN_STATES = (BuildState.QUEUED, BuildState.RUNNING)
 
@@ -152,26 +150,3 @@ async def builds_let_go(session: AsyncSession, names: Collection[str], *, builde
         .values(lease_until=None)
         .execution_options(synchronize_session=False)
     )
-
-
-async def artifact_upsert(
-    session: AsyncSession, build: Build, *, digest: str, size: int, manifest: dict[str, Any]
-) -> str:
-    """Note an artifact of a project; equal content keeps its id and takes the manifest."""
-    statement = (
-        insert(Artifact)
-        .values(
-            id=ids.new(ids.Prefix.ARTIFACT),
-            organisation_id=build.organisation_id,
-            project_id=build.project_id,
-            digest=digest,
-            size=size,
-            manifest=manifest,
-        )
-        .on_conflict_do_update(
-            index_elements=[Artifact.project_id, Artifact.digest],
-            set_={"manifest": manifest, "orphaned_at": None},
-        )
-        .returning(Artifact.id)
-    )
-    return (await session.execute(statement)).scalar_one()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Artifact, Deployment, Instance, Node, Project
+from db.models import Artifact, ArtifactLayer, Deployment, Instance, Node, Project
 from db.session import Transaction
 from events import instances as facts
 from events.nodes import NodeDesiredChanged
@@ -31,6 +32,7 @@ class Assignment:
     deployment: Deployment
     project: Project
     artifact: Artifact
+    layers: Sequence[ArtifactLayer]
 
 
 def instance_create(tx: Transaction, deployment: Deployment, *, slot: int) -> Instance:
@@ -198,4 +200,12 @@ async def assignments_of_node(session: AsyncSession, node_id: str) -> Sequence[A
         .order_by(Instance.id)
     )
     rows = (await session.execute(query)).all()
-    return [Assignment(*row) for row in rows]
+    layers: dict[str, list[ArtifactLayer]] = defaultdict(list)
+    parts = (
+        select(ArtifactLayer)
+        .where(ArtifactLayer.artifact_id.in_({artifact.id for *_, artifact in rows}))
+        .order_by(ArtifactLayer.position)
+    )
+    for layer in (await session.execute(parts)).scalars():
+        layers[layer.artifact_id].append(layer)
+    return [Assignment(*row, layers=layers[row[-1].id]) for row in rows]

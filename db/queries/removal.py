@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, delete, exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import Artifact, Build, Deployment, Environment, Instance, Project, RoutingCache
+from db.models import Build, Deployment, Environment, Instance, Project, RoutingCache
 from db.queries.builds import builds_cancel
 from db.queries.deployments import deployment_move, deployments_running
 from db.queries.instances import LIVE_STATES
@@ -63,9 +62,8 @@ async def environment_idle(session: AsyncSession, environment_id: str) -> bool:
 
 
 async def environment_delete(tx: Transaction, environment: Environment) -> None:
-    """Delete a (locked) environment with its deployments; artifacts left alone are marked."""
+    """Delete a (locked) environment with its deployments; artifacts left alone go later."""
     await tx.session.execute(delete(Environment).where(Environment.id == environment.id))
-    await _mark_orphans(tx.session, environment.project_id)
     tx.emit(
         EnvironmentRemoved(environment_id=environment.id, project_id=environment.project_id),
         subject=environment.id,
@@ -76,12 +74,11 @@ async def environment_delete(tx: Transaction, environment: Environment) -> None:
 
 
 async def projects_closing(session: AsyncSession, *, limit: int) -> Sequence[Project]:
-    """Closing projects without an environment or an artifact."""
+    """Closing projects without an environment."""
     environments = exists().where(Environment.project_id == Project.id)
-    artifacts = exists().where(Artifact.project_id == Project.id)
     query = (
         select(Project)
-        .where(Project.closing_at.is_not(None), ~environments, ~artifacts)
+        .where(Project.closing_at.is_not(None), ~environments)
         .order_by(Project.closing_at)
         .limit(limit)
     )
@@ -97,52 +94,6 @@ async def project_delete(tx: Transaction, project: Project) -> None:
         version=project.version + 1,
         organisation_id=project.organisation_id,
         project_id=project.id,
-    )
-
-
-async def artifacts_orphaned(
-    session: AsyncSession, *, before: datetime, limit: int
-) -> Sequence[Artifact]:
-    query = (
-        select(Artifact)
-        .where(Artifact.orphaned_at < before)
-        .order_by(Artifact.orphaned_at)
-        .limit(limit)
-    )
-    return (await session.execute(query)).scalars().all()
-
-
-async def artifact_delete(session: AsyncSession, artifact_id: str, *, before: datetime) -> bool:
-    """Delete an artifact's row unless something came to need it again; whether it did."""
-    statement = (
-        delete(Artifact)
-        .where(
-            Artifact.id == artifact_id,
-            Artifact.orphaned_at < before,
-            ~exists().where(Deployment.artifact_id == artifact_id),
-        )
-        .returning(Artifact.id)
-    )
-    return (await session.execute(statement)).scalar_one_or_none() is not None
-
-
-async def digest_used(session: AsyncSession, digest: str) -> bool:
-    """Whether an artifact of any project has this content."""
-    query = select(func.count()).where(Artifact.digest == digest)
-    return (await session.execute(query)).scalar_one() > 0
-
-
-async def _mark_orphans(session: AsyncSession, project_id: str) -> None:
-    """One that a deployment is about to take is marked too; see the guard in `artifact_delete`."""
-    await session.execute(
-        update(Artifact)
-        .where(
-            Artifact.project_id == project_id,
-            Artifact.orphaned_at.is_(None),
-            ~exists().where(Deployment.artifact_id == Artifact.id),
-        )
-        .values(orphaned_at=clock.now())
-        .execution_options(synchronize_session=False)
     )
 
 

@@ -197,6 +197,22 @@ async def variables_pinned(
     return {variable.name: opened(variable, keys) for variable in found}
 
 
+async def variables_named(
+    session: AsyncSession, deployment_id: str, *, phase: VariablePhase
+) -> Sequence[str]:
+    """Only the names of `variables_pinned`."""
+    query = (
+        select(Variable.name)
+        .join(DeploymentVariable, DeploymentVariable.variable_id == Variable.id)
+        .where(
+            DeploymentVariable.deployment_id == deployment_id,
+            Variable.phase.in_([phase, VariablePhase.BOTH]),
+        )
+        .order_by(Variable.name)
+    )
+    return (await session.execute(query)).scalars().all()
+
+
 async def deployments_outdated(
     session: AsyncSession, project_id: str
 ) -> Sequence[tuple[Deployment, Environment]]:

@@ -12,7 +12,7 @@ from db.models import Node
 from db.queries.instances import LIVE_STATES, Assignment, assignments_of_node, instance_find
 from db.queries.nodes import NodeFacts, node_find, node_register, nodes_all
 from db.queries.variables import variables_pinned
-from events.instances import DesiredState, InstanceSpec, InstanceVariables
+from events.instances import DesiredState, InstanceSpec, InstanceVariables, LayerSpec
 from events.nodes import NodeJoined, NodeReady
 from events.states import InstanceState, NodeState
 from events.variables import VariablePhase
@@ -103,21 +103,6 @@ async def variables(call: Call) -> web.Response:
     return call.reply_privately(200, InstanceVariables(values=values))
 
 
-async def artifact(call: Call) -> web.StreamResponse:
-    """`GET /artifacts/{digest}`: the bytes of a built application."""
-    digest = call.path("digest")
-    blob = await call.blobs.find(digest)
-    if blob is None:
-        raise NotFound(f"There is no artifact {digest!r}.")
-    answer = web.StreamResponse(headers={"Content-Type": "application/zstd"})
-    answer.content_length = blob.size
-    await answer.prepare(call.request)
-    async for chunk in call.blobs.read(digest):
-        await answer.write(chunk)
-    await answer.write_eof()
-    return answer
-
-
 def _spec(assignment: Assignment, settings: Settings) -> InstanceSpec:
     instance, manifest = assignment.instance, assignment.artifact.manifest
     declared = manifest.get("declared", {})
@@ -130,6 +115,9 @@ def _spec(assignment: Assignment, settings: Settings) -> InstanceSpec:
         stop_after=instance.stop_after,
         artifact_digest=assignment.artifact.digest,
         artifact_size=assignment.artifact.size,
+        artifact_layers=tuple(
+            LayerSpec(digest=each.digest, size=each.size) for each in assignment.layers
+        ),
         command=manifest["processes"]["web"],
         env=manifest.get("env", {}),
         path=tuple(manifest.get("path", ())),

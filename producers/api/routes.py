@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from producers.api import (
+    artifacts,
     builds,
     dead_letters,
     deliveries,
@@ -34,7 +35,8 @@ ROUTES: Final = (
     Endpoint("DELETE", "/projects/{project}", projects.remove),
     Endpoint("DELETE", "/projects/{project}/environments/{environment}", environments.remove),
     Endpoint("DELETE", "/projects/{project}/variables/{name}", variables.unset),
-    Endpoint("GET", "/artifacts/{digest}", nodes.artifact, access=Access.NODE),
+    Endpoint("GET", "/artifacts", artifacts.index),
+    Endpoint("GET", "/artifacts/{digest}", artifacts.content, access=Access.NODE),
     Endpoint("GET", "/asyncapi.json", reference.asyncapi, access=Access.PUBLIC),
     Endpoint("GET", "/builds", builds.index),
     Endpoint("GET", "/builds/{build}", builds.show),
@@ -44,6 +46,8 @@ ROUTES: Final = (
     Endpoint("GET", "/dead-letters/{letter}", dead_letters.show),
     Endpoint("GET", "/deployments", deployments.index),
     Endpoint("GET", "/deployments/{deployment}", deployments.show),
+    Endpoint("GET", "/deployments/{deployment}/artifact", artifacts.of_deployment),
+    Endpoint("GET", "/deployments/{deployment}/artifact/layers/{digest}", artifacts.layer),
     Endpoint("GET", "/deployments/{deployment}/instances", instances.index),
     Endpoint("GET", "/events", events.index),
     Endpoint("GET", "/events/stream", events.follow),

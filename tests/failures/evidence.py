@@ -23,7 +23,7 @@ from consumers.registry import bindings
 from db import outbox
 from db.engine import Database
 from db.models import (
-    Artifact,
+    ArtifactLayer,
     Build,
     Deployment,
     EventLog,
@@ -145,7 +145,7 @@ async def leftovers(database: Database, data: Path) -> list[str]:
     async with database.read() as session:
         deployments = (await session.scalars(select(Deployment))).all()
         instances = (await session.scalars(select(Instance))).all()
-        digests = set(await session.scalars(select(Artifact.digest)))
+        digests = set(await session.scalars(select(ArtifactLayer.digest)))
     ready: dict[str, list[Instance]] = defaultdict(list)
     for instance in instances:
         if instance.state is InstanceState.READY:

@@ -18,7 +18,7 @@ import pytest
 from consumers.builds import toolchains
 from consumers.builds.failures import DependencyUnavailable
 from consumers.builds.pipeline import BuildResult
-from node.artifacts import _unpack
+from node.artifacts import _lay, _unpack
 from tests.support.builds import GitRepository, Workbench, why_no_sandbox
 from tests.support.eventually import eventually
 from tests.support.examples import EXAMPLES, FIRST, INSTALLED, Example, lock
@@ -80,8 +80,11 @@ async def _build(
 async def _running(bench: Workbench, result: BuildResult, tmp_path: Path) -> AsyncIterator[int]:
     """The artifact, started as nodes start it; the port that it listens on."""
     app = tmp_path / "app"
-    digest = result.blob.digest
-    await asyncio.to_thread(_unpack, bench.root / "blobs" / digest[:2] / digest, app)
+    layers = []
+    for number, archive in enumerate(bench.archives(result)):
+        layers.append(tmp_path / f"layer-{number}")
+        await asyncio.to_thread(_unpack, archive, layers[-1])
+    await asyncio.to_thread(_lay, layers, app)
     manifest, port = result.manifest, free_port()
     env = {**manifest.env, "PORT": str(port), "HOST": "127.0.0.1"}
     argv = ["sh", "-c", manifest.processes["web"]]

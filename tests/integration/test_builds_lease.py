@@ -17,6 +17,7 @@ from consumers.builds.manifest import Manifest
 from consumers.builds.pipeline import BuildRequest, BuildResult, Pipeline
 from consumers.outcomes import Done, Drop, Later, Outcome
 from db.models import Artifact, Build, BuildLog
+from db.queries.artifacts import blobs_note
 from db.queries.builds import builds_cancel
 from db.session import UnitOfWork
 from events.builds import BuildRequested
@@ -146,6 +147,8 @@ class Scene:
 
 @pytest.fixture
 async def scene(work: UnitOfWork) -> Scene:
+    async with work.transaction() as tx:
+        await blobs_note(tx.session, [RESULT.blob])
     return Scene(work, await add_version(work, await add_site(work)))
 
 
@@ -375,7 +378,7 @@ async def test_a_real_commit_is_built(scene: Scene, tmp_path: Path) -> None:
     async with changed(scene.work, Build, scene.version.build.id) as build:
         build.clone_url, build.commit_sha = repository.url, sha
     bench = Workbench(tmp_path / "data")
-    assert await scene.handle(bench.pipeline()) == Done()
+    assert await scene.handle(bench.pipeline(work=scene.work)) == Done()
     (artifact,) = await every(scene.work, Artifact)
     assert artifact.manifest["builder"] == "static"
     assert (bench.root / "blobs" / artifact.digest[:2] / artifact.digest).is_file()

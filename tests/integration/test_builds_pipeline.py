@@ -76,13 +76,15 @@ def script(text: str) -> dict[str, str]:
 
 
 def names(bench: Workbench, result: BuildResult) -> list[str]:
-    path = bench.root / "blobs" / result.blob.digest[:2] / result.blob.digest
-    with (
-        path.open("rb") as file,
-        zstandard.ZstdDecompressor().stream_reader(file) as stream,
-        tarfile.open(fileobj=stream, mode="r|") as archive,
-    ):
-        return archive.getnames()
+    found = []
+    for path in bench.archives(result):
+        with (
+            path.open("rb") as file,
+            zstandard.ZstdDecompressor().stream_reader(file) as stream,
+            tarfile.open(fileobj=stream, mode="r|") as archive,
+        ):
+            found += archive.getnames()
+    return found
 
 
 async def test_a_static_site(bench: Workbench, repository: GitRepository) -> None:

@@ -16,6 +16,7 @@ from consumers.builds.manifest import Manifest
 from consumers.builds.pipeline import BuildRequest, BuildResult, Pipeline
 from consumers.outcomes import Done, Later, Outcome
 from db.models import Build, BuildLog, Deployment
+from db.queries.artifacts import blobs_note
 from db.queries.builds import builds_cancel
 from db.session import UnitOfWork
 from events.builds import BuildRequested, Priority
@@ -46,7 +47,8 @@ WIDE = Place("one", slots=100, per_organisation=100)
 class Gauge:
     """Stands for the pipeline: counts who builds at once, and ends a build when told."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: UnitOfWork) -> None:
+        self.work = work
         self.begun: list[str] = []
         self.most = 0
         self._open: dict[str, asyncio.Event] = {}
@@ -60,7 +62,10 @@ class Gauge:
         finally:
             del self._open[request.build_id]
         digest = request.build_id[-32:].ljust(64, "0")
-        return BuildResult(Blob(digest, 1), Manifest(builder="static", processes={"web": "run"}))
+        blob = Blob(digest, 1)
+        async with self.work.transaction() as tx:
+            await blobs_note(tx.session, [blob])
+        return BuildResult(blob, Manifest(builder="static", processes={"web": "run"}))
 
     def finish(self, build_id: str) -> None:
         self._open[build_id].set()
@@ -79,7 +84,7 @@ class Farm:
 
     def __init__(self, work: UnitOfWork, *places: Place) -> None:
         self.work = work
-        self.gauge = Gauge()
+        self.gauge = Gauge(work)
         pipeline = cast("Pipeline", self.gauge)
         self._builders = [
             Builder(work=work, bus=MemoryBus(), pipeline=pipeline, place=place) for place in places

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from db.models import Node
+from db.models import Artifact, ArtifactLayer, Node
 from db.session import UnitOfWork
 from events import subjects
 from events.nodes import Heartbeat
@@ -71,6 +72,33 @@ async def test_instances_of_one_artifact_serve_side_by_side(
     answers = {await who(row.port) for row in rows}
     assert len(answers) == 2
     assert plane.blobs.reads == 1
+
+
+async def test_an_artifact_of_two_layers_serves_and_each_layer_is_fetched_once(
+    plane: Plane, agent: Agent, node: str
+) -> None:
+    dependencies = packed({".venv/lib/own.py": "STATUS = 200\n"})
+    digest = hashlib.sha256(dependencies).hexdigest()
+    await plane._store(digest, dependencies)
+    command = 'cd .venv/lib && python ../../app.py "$(python -c "import own; print(own.STATUS)")"'
+    ids = [await plane.place(node, command) for _ in range(2)]
+    async with plane.work.transaction() as tx:
+        for number, artifact in enumerate(await every(plane.work, Artifact)):
+            row = await tx.session.get_one(Artifact, artifact.id)
+            row.digest = f"{number:064}"
+            tx.session.add(
+                ArtifactLayer(
+                    artifact_id=row.id,
+                    position=1,
+                    digest=digest,
+                    size=len(dependencies),
+                    organisation_id=row.organisation_id,
+                )
+            )
+    await plane.tell(node)
+    for each in ids:
+        await plane.until(each, READY)
+    assert plane.blobs.reads == 2
 
 
 async def test_a_redirect_is_as_good_as_a_page(plane: Plane, node: str) -> None:

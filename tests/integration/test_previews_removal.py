@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from consumers.previews.reconciler import ARTIFACT_GRACE
+from consumers.builds.collector import ArtifactCollector, Keeping
 from db.models import (
     Artifact,
-    Deployment,
     Instance,
     PullRequest,
     RoutingCache,
@@ -80,52 +78,14 @@ async def test_nothing_is_left_of_a_closed_pull_request(
     assert {each.digest for each in await every(stage.work, Artifact)} == {
         each.digest for each in artifacts
     }
-    time.advance(ARTIFACT_GRACE.total_seconds() + 1)
-    await stage.reconcile()
+    collector = ArtifactCollector(stage.work, stage.blobs)
+    await collector.round()
+    time.advance(Keeping().grace.total_seconds() + 60)
+    await collector.round()
     assert await counts(stage.work) == before
     assert [each for each in (tmp_path / "blobs").rglob("*") if each.is_file()] == []
     removed = {said.host for said in await removals(stage)}
     assert removed == {environment.host, first.host, second.host}
-
-
-async def test_an_artifact_that_something_else_came_to_use_stays(
-    stage: Stage, time: MovableClock, tmp_path: Path
-) -> None:
-    await stage.hear("opened")
-    (preview,) = await stage.deployments()
-    await stage.serve(preview)
-    await stage.push(after=sha(9))
-    (production,) = await every(stage.work, Deployment, environment_id=stage.site.environment.id)
-    assert production.number == preview.number  # so its build has the same content
-    await put_blobs(stage, tmp_path, await every(stage.work, Artifact))
-    await stage.hear("closed")
-    await stage.stop_all()
-    await stage.reconcile()
-    await stage.serve(production)
-    time.advance(ARTIFACT_GRACE.total_seconds() + 1)
-    await stage.reconcile()
-    (artifact,) = await every(stage.work, Artifact)
-    assert await stage.blobs.find(artifact.digest) is not None
-
-
-async def test_a_blob_that_was_put_again_meanwhile_stays(
-    stage: Stage, time: MovableClock, tmp_path: Path
-) -> None:
-    """Its builder has stored it and not yet said so: no row tells of it."""
-    await stage.hear("opened")
-    (preview,) = await stage.deployments()
-    await stage.serve(preview)
-    await stage.hear("closed")
-    await stage.stop_all()
-    await stage.reconcile()
-    time.advance(ARTIFACT_GRACE.total_seconds() + 1)
-    (artifact,) = await every(stage.work, Artifact)
-    (path,) = await put_blobs(stage, tmp_path, [artifact])
-    fresh = clock.now().timestamp()
-    os.utime(path, (fresh, fresh))
-    await stage.reconcile()
-    assert await every(stage.work, Artifact) == []
-    assert path.exists()
 
 
 async def test_one_of_which_nothing_is_heard_ends_and_stays_ended(

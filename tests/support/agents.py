@@ -24,11 +24,12 @@ import zstandard
 from typing_extensions import override
 
 from db.models import Deployment, Instance, Node
-from db.queries.builds import artifact_upsert
+from db.queries.artifacts import artifact_record, blobs_note
 from db.queries.instances import instance_create
 from db.queries.variables import variables_pin
 from db.session import UnitOfWork
 from events import subjects
+from events.bus import Message
 from events.envelope import Envelope, unwrap, wrap
 from events.instances import InstanceReported
 from events.memory import MemoryBus
@@ -44,7 +45,7 @@ from tests.support.factories import Conveyor, add_site, add_version, changed, ev
 from tests.support.links import Link, linked
 from tests.support.servers import free_port
 from zeitwork import clock
-from zeitwork.blobs import DiskBlobStore
+from zeitwork.blobs import Blob, DiskBlobStore
 from zeitwork.service import cancel, spawn
 
 _PORTS = 40
@@ -159,8 +160,10 @@ class Plane:
         said = {"builder": "static", "processes": {"web": command}, **manifest}
         async with self.work.transaction() as tx:
             deployment = await tx.session.get_one(Deployment, version.deployment.id)
-            deployment.artifact_id = await artifact_upsert(
-                tx.session, version.build, digest=digest, size=len(archive), manifest=said
+            layers = [Blob(digest, len(archive))]
+            await blobs_note(tx.session, layers)
+            deployment.artifact_id = await artifact_record(
+                tx.session, version.build, layers=layers, manifest=said
             )
             instance = instance_create(tx, deployment, slot=0)
             instance.node_id = node_id
@@ -227,9 +230,7 @@ class Plane:
         path.write_bytes(archive)
 
 
-def _message(envelope: Envelope) -> Any:
-    from events.bus import Message
-
+def _message(envelope: Envelope) -> Message:
     return Message.of(envelope, of(envelope))
 
 

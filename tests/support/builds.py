@@ -14,7 +14,9 @@ import psutil
 from typing_extensions import override
 
 from consumers.builds.engine import EngineSettings
+from consumers.builds.noted_blobs import NotedBlobs
 from consumers.builds.pipeline import BuildRequest, BuildResult, Pipeline
+from db.session import UnitOfWork
 from events.builds import Stream
 from zeitwork import ids, sandbox
 from zeitwork.blobs import DiskBlobStore
@@ -98,9 +100,11 @@ class Workbench:
         timeout_seconds: float = 45.0,
         memory_mib: int = 1024,
         processes: int = 1024,
+        work: UnitOfWork | None = None,
     ) -> Pipeline:
+        store = DiskBlobStore(self.root / "blobs")
         return Pipeline(
-            blobs=DiskBlobStore(self.root / "blobs"),
+            blobs=store if work is None else NotedBlobs(work, store),
             work_dir=self.work_dir,
             cache_dir=self.root / "cache",
             sandbox=sandbox,
@@ -109,6 +113,11 @@ class Workbench:
             processes=processes,
             engine=self.engine,
         )
+
+    def archives(self, result: BuildResult) -> list[Path]:
+        """The stored layers of an artifact, the lowest first."""
+        names = [layer.digest for layer in result.layers]
+        return [self.root / "blobs" / name[:2] / name for name in names]
 
     async def build(
         self,

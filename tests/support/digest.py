@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.engine import Database
 from db.models import (
     Artifact,
+    ArtifactLayer,
     Build,
     BuildLog,
     BuildLogPack,
@@ -36,6 +37,7 @@ from db.models import (
     Project,
     PullRequest,
     RoutingCache,
+    StoredBlob,
     Trigger,
     User,
     Variable,
@@ -54,6 +56,8 @@ _NAMES: Sequence[tuple[type[Base], tuple[str, ...]]] = (
     (Project, ("slug",)),
     (Environment, ("project_id", "name")),
     (Artifact, ("project_id", "digest")),
+    (ArtifactLayer, ("artifact_id", "position")),
+    (StoredBlob, ("digest",)),
     (Deployment, ("environment_id", "number")),
     (Build, ("deployment_id",)),
     (BuildLog, ("build_id", "line_number")),

@@ -20,7 +20,7 @@ from consumers.wiring import Wiring
 from db.engine import Database
 from db.models import Artifact, Build, Deployment, Environment, EventLog, Instance, Node, Project
 from db.models.base import Base
-from db.queries.builds import artifact_upsert
+from db.queries.artifacts import artifact_record, blobs_note
 from db.queries.deployments import Source, deployment_create
 from db.queries.event_log import EventFilter, events_find
 from db.queries.github import NewDelivery, deliveries_insert
@@ -38,6 +38,7 @@ from events.instances import InstanceReported
 from events.memory import MemoryBus
 from events.states import BuildState, InstanceState, NodeState
 from zeitwork import clock, context, ids
+from zeitwork.blobs import Blob
 
 SHA = "a" * 40
 REPO = "acme/shop"
@@ -144,11 +145,12 @@ async def finish_build(work: UnitOfWork, version: Version, **manifest: Any) -> E
     async with work.transaction() as tx:
         build = await tx.session.get_one(Build, version.build.id)
         build.state = BuildState.SUCCEEDED
-        artifact_id = await artifact_upsert(
+        blob = Blob(f"{version.deployment.number:064x}", 1)
+        await blobs_note(tx.session, [blob])
+        artifact_id = await artifact_record(
             tx.session,
             build,
-            digest=f"{version.deployment.number:064x}",
-            size=1,
+            layers=[blob],
             manifest={"builder": "static", "processes": {"web": "run"}, **manifest},
         )
         return tx.emit(

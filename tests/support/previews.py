@@ -53,7 +53,7 @@ class Stage:
     async def make(cls, work: UnitOfWork, directory: Path, **settings: Any) -> Stage:
         site = await add_site(work)
         blobs = DiskBlobStore(directory / "blobs")
-        stage = cls(work, Conveyor(work), site, blobs, PreviewReconciler(work, blobs=blobs))
+        stage = cls(work, Conveyor(work), site, blobs, PreviewReconciler(work))
         await stage.configure(previews_enabled=True, **settings)
         await stage.conveyor.settle()
         return stage

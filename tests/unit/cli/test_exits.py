@@ -33,7 +33,7 @@ EXPECTED = {
         "Unavailable", "BrokerUnavailable", "DatabaseUnavailable", "CacheUnavailable",
         "HostUnsupported", "ArtifactCorrupt", "IntakeFull", "OutboxFull", "SealKeyMissing",
         "GitHubRefused", "GitHubCredentials", "GitHubForbidden", "GitHubNotFound",
-        "GitHubUnavailable", "GitHubLimited",
+        "GitHubUnavailable", "GitHubLimited", "BlobStoreRefused", "BlobStoreUnavailable",
     },
     Exit.TIMED_OUT: {"TimedOut"},
     Exit.UNEXPECTED: {"ProgramFailed", "SealBroken", "MethodNotAllowed"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 from typing_extensions import override
 
 from events.envelope import unwrap
-from events.instances import InstanceReported, InstanceSpec
+from events.instances import InstanceReported, InstanceSpec, LayerSpec
 from events.memory import MemoryBus
 from events.states import InstanceState
 from events.streams import EVENTS, LOGS
@@ -79,7 +79,7 @@ class World(Artifacts, HealthChecks):
         await eventually(lambda: [each.state for each in self.reports()] == list(expected))
 
     @override
-    async def fetch(self, digest: str, size: int) -> Path:
+    async def fetch(self, digest: str, layers: Sequence[LayerSpec]) -> Path:
         self.fetches += 1
         if self.outages:
             raise self.outages.pop(0)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from consumers.builds.pack import Limits, Packed, pack
+from consumers.builds.failures import ArtifactTooLarge
+from consumers.builds.pack import Apart, Limits, Packed, pack
 from consumers.builds.tree import MOST_PATH_BYTES
 from tests.support.builds import nested
 from zeitwork import sandbox
@@ -181,3 +182,48 @@ async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (app / "a.txt").chmod(0)
     with pytest.raises(BuildFailed, match=r"a\.txt cannot be read"):
         await pack(app, tmp_path / "archive", limits=Limits())
+
+
+async def test_a_folder_that_is_put_apart_is_in_its_own_archive_and_nowhere_else(
+    tmp_path: Path,
+) -> None:
+    app = tmp_path / "app"
+    fill(app, ["main.py", "lib/x", "lib/deep/y", "lib-not/z", "other/lib/z"])
+    apart = Apart("lib", tmp_path / "apart")
+    packed = await pack(app, tmp_path / "rest", limits=Limits(), apart=apart)
+    assert packed.apart
+    inside, rest = members(apart.target), members(tmp_path / "rest")
+    assert set(inside) == {"lib", "lib/x", "lib/deep", "lib/deep/y"}
+    assert {"main.py", "lib-not/z", "other/lib/z", "link", "run"} <= set(rest)
+    whole = await pack(app, tmp_path / "whole", limits=Limits())
+    assert set(members(tmp_path / "whole")) == set(inside) | set(rest)
+    assert not set(inside) & set(rest)
+    assert (whole.files, whole.size, whole.apart) == (packed.files, packed.size, False)
+
+
+async def test_a_change_outside_leaves_what_is_put_apart_as_it_is(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    fill(app, ["main.py", "lib/x"])
+    found = []
+    for number in range(2):
+        (app / "main.py").write_text(str(number))
+        apart = Apart("lib", tmp_path / f"apart-{number}")
+        await pack(app, tmp_path / f"rest-{number}", limits=Limits(), apart=apart)
+        found.append((apart.target.read_bytes(), (tmp_path / f"rest-{number}").read_bytes()))
+    assert found[0][0] == found[1][0]
+    assert found[0][1] != found[1][1]
+
+
+async def test_nothing_is_apart_when_the_folder_is_not_there(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    fill(app, ["main.py"])
+    apart = Apart("lib", tmp_path / "apart")
+    assert not (await pack(app, tmp_path / "rest", limits=Limits(), apart=apart)).apart
+
+
+async def test_limits_count_both_archives_together(tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    fill(app, ["main.py", "lib/x"])
+    limits = Limits(total_bytes=len("main.py") + len("#!/bin/sh\n"))
+    with pytest.raises(ArtifactTooLarge):
+        await pack(app, tmp_path / "rest", limits=limits, apart=Apart("lib", tmp_path / "apart"))

@@ -170,6 +170,8 @@ async def test_a_node_that_is_lost_with_it_fails_the_deployment(stage: Stage) ->
     async with changed(stage.work, Node, str(run.node_id)) as node:
         node.state = NodeState.LOST
     await NodeReconciler(MemoryBus(), stage.work).round()
+    await Conveyor(stage.work, groups=("scheduling",)).settle()  # it hears of the loss first
+    assert await stage.instances(version, WEB) == []
     await stage.conveyor.settle()
     failed = await stage.deployment(version)
     assert (failed.state, failed.error_code) == (DeploymentState.FAILED, "release_lost")
@@ -311,5 +313,6 @@ async def test_what_it_runs_stays_what_was_decided(stage: Stage) -> None:
     deployment = await stage.deployment(version)
     async with changed(stage.work, Artifact, str(deployment.artifact_id)) as artifact:
         artifact.manifest = {**artifact.manifest, "release": None}  # as a later build may write
-    await stage.ends(run)
-    assert len(await stage.instances(version, WEB)) == 1
+    await stage.ends(run, FAILED, code="release_failed", detail="x")
+    assert (await stage.deployment(version)).error_code == "release_failed"
+    assert await stage.instances(version, WEB) == []

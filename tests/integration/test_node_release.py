@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -114,9 +115,7 @@ async def test_one_that_outlives_a_killed_agent_is_adopted_and_runs_once(
     for times in (1, 2):
         agent.kill()
         agent.restart()
-        await eventually(
-            lambda times=times: agent.log.read_text().count("release adopted") == times, timeout=20
-        )
+        await eventually(partial(adopted, agent, times), timeout=20)
     assert starts(agent, instance_id) == 1
     finish(agent)
     row = await plane.until(instance_id, STOPPED)
@@ -214,6 +213,10 @@ def starts(agent: Agent, instance_id: str) -> int:
 def commands(agent: Agent) -> list[int]:
     """Processes of the agent's directory but itself."""
     return [each.pid for each in processes_of(agent.data) if each.pid != agent.process.pid]
+
+
+def adopted(agent: Agent, times: int) -> bool:
+    return agent.log.read_text().count("release adopted") == times
 
 
 def finish(agent: Agent) -> None:

@@ -27,7 +27,8 @@ EXPECTED = {
     Exit.DEPLOYMENT_FAILED: {
         "BuildFailed", "SourceUnavailable", "NothingDetected", "BuildCommandFailed",
         "BuildOutOfMemory", "BuildTimedOut",
-        "InstanceFailed", "StartCommandExited", "HealthCheckFailed", "ReleaseFailed", "ReleaseLost", "ReleaseTimedOut",
+        "InstanceFailed", "StartCommandExited", "HealthCheckFailed",
+        "ReleaseFailed", "ReleaseLost", "ReleaseTimedOut",
     },
     Exit.UNAVAILABLE: {
         "Unavailable", "BrokerUnavailable", "DatabaseUnavailable", "CacheUnavailable",

@@ -78,7 +78,7 @@ async def list_(
             [
                 each["id"],
                 str(each["number"]),
-                output.state(each["state"]),
+                output.state(each["phase"]),
                 each["commit_sha"][:8],
                 each["url"],
                 output.age(each["created_at"]),
@@ -169,7 +169,7 @@ async def _wait(client: Client, created: dict[str, Any], seconds: float) -> dict
         async with asyncio.timeout(seconds):
             with output.progress(f"Deploying {created['commit_sha'][:8]} …") as status:
                 while (found := await client.get(path))["state"] not in ENDED:
-                    status.update(found["waiting_reason"] or f"{found['state'].capitalize()} …")
+                    status.update(found["waiting_reason"] or f"{found['phase'].capitalize()} …")
                     await clock.sleep(_POLL_SECONDS)
                 return found
     except TimeoutError as error:
@@ -199,7 +199,7 @@ def _print(found: dict[str, Any]) -> None:
     output.facts(
         {
             "Deployment": f"{found['id']} (#{found['number']})",
-            "State": output.state(found["state"]),
+            "State": output.state(found["phase"]),
             "Waiting": found["waiting_reason"],
             "Error": found["error_code"] and f"{found['error_code']}: {found['error_detail']}",
             "Commit": f"{found['commit_sha'][:12]} {found['commit_message']}".strip(),
@@ -217,10 +217,11 @@ def _print(found: dict[str, Any]) -> None:
     )
     output.out.print()
     output.table(
-        ["INSTANCE", "STATE", "NODE", "ADDRESS", "ERROR"],
+        ["INSTANCE", "KIND", "STATE", "NODE", "ADDRESS", "ERROR"],
         [
             [
                 each["id"],
+                each["kind"],
                 output.state(each["state"]),
                 each["node_id"] or "",
                 f"{each['host']}:{each['port']}" if each["port"] else "",

@@ -60,10 +60,15 @@ async def _build(client: Client, build: dict[str, Any], *, follow: bool, options
 async def _instances(
     client: Client, instances: list[dict[str, Any]], *, follow: bool, options: Options
 ) -> None:
+    """What is there in the order in which it was printed: a release command's comes first."""
+    release = [] if follow else [each for each in instances if each["kind"] == "release"]
+    for each in release:
+        await _instance(client, each["id"], follow=follow, options=options)
     await together(
         *(
-            _instance(client, instance["id"], follow=follow, options=options)
-            for instance in instances
+            _instance(client, each["id"], follow=follow, options=options)
+            for each in instances
+            if each not in release
         )
     )
 

@@ -71,17 +71,7 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
                 {dead_letter_facts.DeadLetterRedriven: dead_letters.Redriver(wiring.bus)},
             ),
         ),
-        "deployments": _facts(
-            wiring,
-            streams.DEPLOYMENTS,
-            {
-                builds.BuildFailed: deployments.build_failed,
-                builds.BuildStarted: deployments.build_started,
-                builds.BuildSucceeded: deployments.build_succeeded,
-                instance_facts.InstanceFailed: deployments.instance_failed,
-                instance_facts.InstanceReady: deployments.instance_ready,
-            },
-        ),
+        "deployments": _deployments(wiring),
         "github-reports": _github_reports(wiring),
         "instances": _facts(
             wiring,
@@ -146,6 +136,22 @@ def _triggers(wiring: Wiring) -> dict[str, Bound | tuple[Bound, ...]]:
             },
         ),
     }
+
+
+def _deployments(wiring: Wiring) -> Binding:
+    return _facts(
+        wiring,
+        streams.DEPLOYMENTS,
+        {
+            builds.BuildFailed: deployments.build_failed,
+            builds.BuildStarted: deployments.build_started,
+            builds.BuildSucceeded: deployments.build_succeeded,
+            instance_facts.InstanceFailed: deployments.instance_failed,
+            instance_facts.InstanceLost: deployments.instance_ended,
+            instance_facts.InstanceReady: deployments.instance_ready,
+            instance_facts.InstanceStopped: deployments.instance_ended,
+        },
+    )
 
 
 _ROUTING: tuple[type[Event], ...] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +21,13 @@ class LayerSpec(BaseModel):
     size: int
 
 
+class InstanceKind(StrEnum):
+    """What an instance is for."""
+
+    WEB = "web"  # serves visitors until it is stopped
+    RELEASE = "release"  # runs a command to its end, once, before its deployment serves
+
+
 class InstanceSpec(BaseModel):
     """Everything a node needs to run one instance; travels over the API, never in an event.
 
@@ -28,10 +36,12 @@ class InstanceSpec(BaseModel):
         want: `running`, or `stopped` once `stop_after` has passed.
         artifact_layers: to unpack over one another; without any, the artifact is its own layer.
         path: directories of the artifact (relative to /app) to put before the system's PATH.
-        command: run by `sh -c` in /app; must listen on $PORT.
+        command: run by `sh -c` in /app; that of a web instance must listen on $PORT.
         correlation_id: of the deployment; what the node says and logs of the instance carries it.
         traceparent: the deployment's trace, which the node's work on the instance belongs to.
-        health_path: GET on it must answer 2xx or 3xx within `health_timeout_seconds` of the start.
+        health_path: GET on it must answer 2xx or 3xx within `health_timeout_seconds` of the start;
+            only of web instances.
+        limit_seconds: how long a release command may run; None for what has no end.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -40,6 +50,7 @@ class InstanceSpec(BaseModel):
     deployment_id: str
     project_id: str
     generation: int
+    kind: InstanceKind = InstanceKind.WEB
     want: Literal["running", "stopped"]
     stop_after: datetime | None
     artifact_digest: str
@@ -50,6 +61,7 @@ class InstanceSpec(BaseModel):
     path: tuple[str, ...] = ()
     health_path: str
     health_timeout_seconds: float
+    limit_seconds: int | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
 

@@ -257,6 +257,8 @@ DEPLOYMENTS: Final = _facts(
     builds.BuildFailed,
     instances.InstanceReady,
     instances.InstanceFailed,
+    instances.InstanceStopped,
+    instances.InstanceLost,
 )
 SCHEDULING: Final = _facts(
     "scheduling-v1",

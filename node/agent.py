@@ -10,13 +10,14 @@ from typing_extensions import override
 
 from events import subjects
 from events.bus import Bus, Stored
-from events.instances import InstanceSpec
+from events.instances import InstanceKind, InstanceSpec
 from events.nodes import NodeDesiredChanged
 from events.streams import EVENTS
 from node.control_plane import ControlPlane
 from node.instance import Instance, Workshop
 from node.journal import Entry
 from node.reconcile import plan
+from node.release import Release
 from node.reporter import Heartbeats
 from zeitwork import clock, context, logs, tracing
 from zeitwork.config import NodeSettings
@@ -173,11 +174,14 @@ class Agent(Worker):
         return min(_LOOK_SECONDS, todo.look_again_seconds or _LOOK_SECONDS)
 
     async def _take_up(self, desired: list[InstanceSpec]) -> None:
-        """Adopt what an earlier agent left; this look stops what of it is not wanted."""
+        """Adopt what an earlier agent left; this look stops what of it is not wanted.
+
+        A release command that has ended is taken up as well, to say again how.
+        """
         wanted = {(spec.instance_id, spec.generation): spec.want for spec in desired}
         for entry in self._shop.journal.all():
             want = wanted.get((entry.spec.instance_id, entry.spec.generation))
-            if want is None or entry.handle is not None:
+            if want is None or entry.handle is not None or entry.exit_code is not None:
                 self._adopt(entry, run=want == "running")
         await self._sweep()
 
@@ -190,7 +194,8 @@ class Agent(Worker):
                 await asyncio.to_thread(shutil.rmtree, run, ignore_errors=True)
 
     def _adopt(self, entry: Entry, *, run: bool) -> None:
-        instance = Instance(entry, self._shop)
+        kind = Release if entry.spec.kind is InstanceKind.RELEASE else Instance
+        instance = kind(entry, self._shop)
         self._instances[entry.spec.instance_id] = instance
         if run:
             instance.start()

@@ -61,7 +61,7 @@ class _End(Enum):
 
 
 class Instance:
-    """Runs one specification until `stop` or `leave`."""
+    """Runs one specification until `stop` or `leave`: here, one that serves visitors."""
 
     def __init__(self, entry: Entry, workshop: Workshop) -> None:
         self._entry = entry
@@ -75,6 +75,11 @@ class Instance:
 
     def start(self) -> None:
         self._task = spawn(self._guarded(), f"instance-{self.spec.instance_id}")
+
+    @property
+    def _command(self) -> str:
+        """For people."""
+        return self.spec.command[:_COMMAND_CHARACTERS]
 
     @property
     def _run_directory(self) -> Path:
@@ -111,7 +116,11 @@ class Instance:
             await self._shop.shipper.unwatch(self.spec.instance_id)
             await asyncio.to_thread(shutil.rmtree, self._run_directory, ignore_errors=True)
             self._shop.journal.forget(self.spec.instance_id)
-            self._report(Report(InstanceState.STOPPED, exit_code=code))
+            self._report(Report(InstanceState.STOPPED, exit_code=self._final(code)))
+
+    def _final(self, code: int | None) -> int | None:
+        """The exit code to report of what was stopped and ended with `code`."""
+        return code
 
     async def _guarded(self) -> None:
         with self._thread_of_causes():
@@ -160,7 +169,8 @@ class Instance:
         if not await self._shop.runtime.adopt(handle):
             await self._shop.runtime.stop(handle, grace_seconds=0)
             return None
-        self._shop.ports.keep(handle.port)
+        if handle.port is not None:
+            self._shop.ports.keep(handle.port)
         self._shop.shipper.watch(self.spec.instance_id, handle.run, masking=self._masking())
         _log.info("instance adopted", instance_id=self.spec.instance_id, pid=handle.pid)
         return handle
@@ -187,25 +197,28 @@ class Instance:
             await clock.sleep(clock.jitter(restart_delay(attempts)))
 
     async def _start(self) -> Handle:
+        spec, paths = await self._prepare()
+        port = self._shop.ports.lease()
+        try:
+            handle = await self._shop.runtime.start(spec, paths, port=port)
+        except BaseException:
+            self._shop.ports.release(port)
+            raise
+        self._save(handle=handle)
+        return handle
+
+    async def _prepare(self) -> tuple[InstanceSpec, Paths]:
+        """Everything that it needs, brought here: its specification with variables, its files."""
         spec, shop = self.spec, self._shop
         with tracing.span("fetch artifact"):
             app = await shop.artifacts.fetch(spec.artifact_digest, spec.layers)
         run = self._run_directory
         run.mkdir(parents=True, exist_ok=True)
         if self._entry.variables is None:
-            self._save(handle=None, variables=await shop.variables(spec.instance_id))
+            self._save(variables=await shop.variables(spec.instance_id))
         shop.shipper.watch(spec.instance_id, run, masking=self._masking())
         env = {**spec.env, **(self._entry.variables or {})}
-        port = shop.ports.lease()
-        try:
-            handle = await shop.runtime.start(
-                spec.model_copy(update={"env": env}), Paths(app=app, run=run), port=port
-            )
-        except BaseException:
-            shop.ports.release(port)
-            raise
-        self._save(handle=handle)
-        return handle
+        return spec.model_copy(update={"env": env}), Paths(app=app, run=run)
 
     def _masking(self) -> Masking:
         return Masking((self._entry.variables or {}).values())
@@ -216,7 +229,7 @@ class Instance:
         try:
             deadline = clock.monotonic() + self.spec.health_timeout_seconds
             while clock.monotonic() < deadline:
-                if await self._shop.checks.good(handle.port, self.spec.health_path):
+                if await self._good(handle):
                     return _End.READY
                 done, _ = await asyncio.wait({exited}, timeout=_FIRST_CHECK_SECONDS)
                 if done:
@@ -224,6 +237,10 @@ class Instance:
             return _End.SILENT
         finally:
             await cancel(exited)
+
+    async def _good(self, handle: Handle) -> bool:
+        path = self.spec.health_path
+        return handle.port is not None and await self._shop.checks.good(handle.port, path)
 
     async def _serve(self, handle: Handle) -> None:
         """Return when it has ended or stopped answering."""
@@ -234,7 +251,7 @@ class Instance:
                 done, _ = await asyncio.wait({exited}, timeout=clock.jitter(_CHECK_SECONDS))
                 if done:
                     return
-                good = await self._shop.checks.good(handle.port, self.spec.health_path)
+                good = await self._good(handle)
                 bad = 0 if good else bad + 1
                 if clock.monotonic() - since > _CALM_SECONDS:
                     self._restarts = 0
@@ -242,17 +259,17 @@ class Instance:
         finally:
             await cancel(exited)
 
+    def _last_words(self) -> str:
+        printed = instance_logs.tail(self._run_directory, masking=self._masking())
+        return f"\nIts last lines:\n{printed}" if printed else "\nIt printed nothing."
+
     async def _fail_first_start(self, end: _End) -> None:
-        handle = self._entry.handle
-        printed = (
-            instance_logs.tail(handle.run, masking=self._masking()) if handle is not None else ""
-        )
-        said = f"\nIts last lines:\n{printed}" if printed else "\nIt printed nothing."
+        said = self._last_words()
         code = await self._end_process()
         if end is _End.EXITED:
             await self._fail(
                 StartCommandExited.code,
-                f"The start command `{self.spec.command[:_COMMAND_CHARACTERS]}` ended with exit "
+                f"The start command `{self._command}` ended with exit "
                 f"code {code} instead of serving on $PORT.{said}",
                 code,
             )
@@ -274,23 +291,13 @@ class Instance:
         if handle is None:
             return None
         code = await self._shop.runtime.stop(handle, grace_seconds=_GRACE_SECONDS)
-        self._shop.ports.release(handle.port)
+        if handle.port is not None:
+            self._shop.ports.release(handle.port)
         self._save(handle=None)
         return code
 
-    def _save(
-        self,
-        *,
-        handle: Handle | None,
-        ever_ready: bool = False,
-        variables: dict[str, str] | None = None,
-    ) -> None:
-        """Note the process, and what has become known besides."""
-        news: dict[str, Any] = {"handle": handle}
-        if ever_ready:
-            news["ever_ready"] = True
-        if variables is not None:
-            news["variables"] = variables
+    def _save(self, **news: Any) -> None:
+        """Note the process, and what has become known besides: fields of the entry."""
         self._entry = self._entry.model_copy(update=news)
         self._shop.journal.save(self._entry)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,6 +23,8 @@ class Entry(BaseModel):
         handle: its process, None while there is none.
         ever_ready: from then on it is restarted when it ends, and no longer failed.
         variables: of its environment, once they were fetched; they never change for an instance.
+        started_at: when its release command began.
+        exit_code: how its release command ended, once that is known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -30,6 +33,8 @@ class Entry(BaseModel):
     handle: Handle | None = None
     ever_ready: bool = False
     variables: dict[str, str] | None = Field(default=None, repr=False)
+    started_at: datetime | None = None
+    exit_code: int | None = None
 
 
 class Journal:
@@ -47,6 +52,25 @@ class Journal:
             file.write(entry.model_dump_json())
         aside.replace(target)
 
+    def attempt(self, instance_id: str) -> bool:
+        """Note that something begins that may happen only once; False when it had begun before.
+
+        It is on disk when this returns: not even a power cut makes it begin again, and neither does
+        an entry that cannot be read any more.
+        """
+        self._root.mkdir(parents=True, exist_ok=True)
+        mark = _mark(self._path(instance_id))
+        try:
+            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return False
+        directory = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return True
+
     def find(self, instance_id: str) -> Entry | None:
         try:
             return Entry.model_validate_json(self._path(instance_id).read_bytes())
@@ -62,6 +86,7 @@ class Journal:
         target = self._path(instance_id)
         target.unlink(missing_ok=True)
         _aside(target).unlink(missing_ok=True)
+        _mark(target).unlink(missing_ok=True)
 
     def all(self) -> Iterator[Entry]:
         """Every entry that can be read."""
@@ -76,3 +101,7 @@ class Journal:
 
 def _aside(target: Path) -> Path:
     return target.with_suffix(".new")
+
+
+def _mark(target: Path) -> Path:
+    return target.with_suffix(".attempted")

@@ -19,7 +19,10 @@ ZeitworkError
 │   └── BuildTimedOut       422 build_timed_out
 ├── InstanceFailed          422 instance_failed
 │   ├── StartCommandExited  422 start_command_exited
-│   └── HealthCheckFailed   422 health_check_failed
+│   ├── HealthCheckFailed   422 health_check_failed
+│   └── ReleaseFailed       422 release_failed
+│       ├── ReleaseTimedOut 422 release_timed_out
+│       └── ReleaseLost     422 release_lost
 ├── ProgramFailed           500 program_failed
 ├── SealBroken              500 seal_broken
 ├── ArtifactCorrupt         502 artifact_corrupt
@@ -200,6 +203,24 @@ class HealthCheckFailed(InstanceFailed):
     """The application runs but never answered its health check."""
 
     code = "health_check_failed"
+
+
+class ReleaseFailed(InstanceFailed):
+    """The release command ended with an error."""
+
+    code = "release_failed"
+
+
+class ReleaseTimedOut(ReleaseFailed):
+    """The release command did not end in its time."""
+
+    code = "release_timed_out"
+
+
+class ReleaseLost(ReleaseFailed):
+    """It is not known whether the release command finished."""
+
+    code = "release_lost"
 
 
 class ProgramFailed(ZeitworkError):

@@ -120,6 +120,7 @@ class ProjectFile(_Table):
         build: runs after the dependencies are installed, instead of the builder's own build step.
         start: the command of the web process.
         release: runs once for each deployment, before it serves.
+        release_timeout_seconds: until the release command is stopped, and has failed.
     """
 
     builder: Literal["python", "node", "static", "command", "dockerfile"] | None = None
@@ -128,6 +129,7 @@ class ProjectFile(_Table):
     build: Command | None = None
     start: Command | None = None
     release: Command | None = None
+    release_timeout_seconds: int | None = Field(None, ge=1, le=3600)
     health_path: Address | None = None
     region: Name | None = None
     processes: Annotated[dict[Name, Command], Field(max_length=20)] = {}

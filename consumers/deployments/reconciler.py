@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from consumers.deployments.handler import Reason, fail
+from consumers.deployments.handler import Reason, advance, fail
 from db.models import Deployment
 from db.queries.builds import builds_cancel
 from db.queries.deployments import (
-    DEADLINES,
+    deploying_until,
     deployment_lock,
     deployments_overdue,
 )
-from db.queries.projects import environment_lock
+from db.queries.projects import environment_lock, environment_lock_if_there
+from db.queries.releases import releases_idle
 from db.session import UnitOfWork
-from events.states import DeploymentState
 from zeitwork import clock, context, logs
 
 _log = logs.get(__name__)
@@ -20,16 +20,31 @@ _BATCH = 50
 
 
 class DeploymentReconciler:
-    """One round: end what is overdue; what waits for a node goes on waiting."""
+    """One round: take the step behind each release, end what is overdue.
+
+    What waits for a node, or for another release, goes on waiting.
+    """
 
     def __init__(self, work: UnitOfWork) -> None:
         self._work = work
 
     async def round(self) -> None:
         async with self._work.database.read() as session:
+            idle = await releases_idle(session, limit=_BATCH)
+        for deployment in idle:
+            await self._advance(deployment)
+        async with self._work.database.read() as session:
             overdue = await deployments_overdue(session, clock.now(), limit=_BATCH)
         for deployment in overdue:
             await self._settle(deployment)
+
+    async def _advance(self, seen: Deployment) -> None:
+        """The end that should have led on may have gone unheard; most often there is no step."""
+        async with self._work.transaction() as tx:
+            await environment_lock_if_there(tx.session, seen.environment_id)
+            deployment = await deployment_lock(tx.session, seen.id)
+            if deployment is not None:
+                await advance(tx, deployment)
 
     async def _settle(self, seen: Deployment) -> None:
         async with self._work.transaction() as tx:
@@ -39,7 +54,7 @@ class DeploymentReconciler:
             if deployment is None or deployment.deadline_at is None or deployment.deadline_at > now:
                 return
             if deployment.waiting_reason is not None:
-                deployment.deadline_at = now + DEADLINES[DeploymentState.DEPLOYING]
+                deployment.deadline_at = deploying_until()
                 return
             _log.warning(
                 "deployment overdue", deployment_id=deployment.id, state=str(deployment.state)

@@ -24,6 +24,7 @@ async def instance_reported(tx: Transaction, event: facts.InstanceReported) -> O
         generation=instance.generation,
         sequence=instance.report_sequence,
         state=instance.state,
+        kind=instance.kind,
     )
     refusal = verdict(standing, event)
     if refusal is not None:

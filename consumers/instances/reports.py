@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from events.instances import InstanceReported
+from events.instances import InstanceKind, InstanceReported
 from events.states import InstanceState, allowed
 
 _REPORTABLE = frozenset(
@@ -22,6 +22,7 @@ class Standing:
     generation: int
     sequence: int
     state: InstanceState
+    kind: InstanceKind = InstanceKind.WEB
 
 
 def verdict(instance: Standing, report: InstanceReported) -> str | None:
@@ -34,6 +35,8 @@ def verdict(instance: Standing, report: InstanceReported) -> str | None:
         return "a newer report was taken before"
     if report.state not in _REPORTABLE:
         return f"a node cannot report {report.state}"
+    if report.state is InstanceState.READY and instance.kind is not InstanceKind.WEB:
+        return "only a web instance can be ready"
     if report.state is InstanceState.READY and not _addressed(report):
         return "a ready instance needs an address"
     if report.state is not instance.state and not allowed(instance.state, report.state):

@@ -25,7 +25,7 @@ from db.session import Transaction
 from events.deployments import DeploymentFact
 from events.environments import EnvironmentClosing, EnvironmentCreated
 from events.event import Event
-from events.instances import InstanceFact
+from events.instances import InstanceFact, InstanceKind
 from events.projects import ProjectCreated
 from events.routes import RouteChanged, RouteRemoved
 from zeitwork import clock
@@ -74,7 +74,8 @@ async def settle(
         if row.host not in wanted:
             await route_remove(tx, row.host)
     for instance in await instances_to_drain(tx.session, environment_id):
-        instance_drain(tx, instance, stop_after=clock.now() + drain)
+        rest = drain if instance.kind is InstanceKind.WEB else timedelta()
+        instance_drain(tx, instance, stop_after=clock.now() + rest)
 
 
 async def route_remove(tx: Transaction, host: str) -> None:
@@ -100,7 +101,9 @@ async def _point(
     backends = (
         [
             Backend(instance.id, instance.state, instance.host, instance.port)
-            for instance in await instance_find_by_deployment(tx.session, active.id)
+            for instance in await instance_find_by_deployment(
+                tx.session, active.id, kind=InstanceKind.WEB
+            )
         ]
         if active is not None
         else []

@@ -10,7 +10,7 @@ from consumers.scheduling.placement import Candidate, place, why_nowhere
 from consumers.scheduling.replacement import Occupant, vacant
 from db.models import Deployment, Instance
 from db.queries.deployments import (
-    DEADLINES,
+    deploying_until,
     deployment_find,
     deployment_lock,
     deployment_runtimes,
@@ -27,7 +27,7 @@ from db.queries.instances import (
 from db.queries.nodes import nodes_with_load
 from db.queries.projects import environment_lock, environment_lock_if_there
 from db.session import Transaction, UnitOfWork
-from events.instances import InstanceCreated, InstanceLost
+from events.instances import InstanceCreated, InstanceKind, InstanceLost
 from events.nodes import NodeReady
 from events.states import DeploymentState
 from zeitwork import clock, context
@@ -44,14 +44,18 @@ async def node_ready(tx: Transaction, _event: NodeReady) -> Outcome:
 
 
 async def instance_lost(tx: Transaction, event: InstanceLost) -> Outcome:
-    """Replace a lost instance while its deployment is still wanted."""
+    """Replace a lost web instance while its deployment is still wanted."""
     await environment_lock_if_there(tx.session, event.environment_id)
     lost = await instance_find(tx.session, event.instance_id)
     deployment = await deployment_find(tx.session, event.deployment_id)
     wanted = {DeploymentState.DEPLOYING, DeploymentState.ACTIVE}
     if lost is None or deployment is None or deployment.state not in wanted:
         return Done()
-    live = await instance_find_by_deployment(tx.session, deployment.id, states=LIVE_STATES)
+    if lost.kind is not InstanceKind.WEB:
+        return Done()
+    live = await instance_find_by_deployment(
+        tx.session, deployment.id, kind=InstanceKind.WEB, states=LIVE_STATES
+    )
     if all(instance.slot != lost.slot for instance in live):
         instance_create(tx, deployment, slot=lost.slot)
     return Done()
@@ -99,7 +103,7 @@ async def _explain(tx: Transaction, instance: Instance, reason: str | None) -> N
     if deployment is None or deployment.state is not DeploymentState.DEPLOYING:
         return
     if deployment.waiting_reason is not None and reason is None:
-        deployment.deadline_at = clock.now() + DEADLINES[DeploymentState.DEPLOYING]
+        deployment.deadline_at = deploying_until(limit_seconds=instance.limit_seconds)
     deployment.waiting_reason = reason
 
 
@@ -129,7 +133,9 @@ class PlacementReconciler:
                 return
             occupants = [
                 Occupant(instance.slot, None if instance.state in LIVE_STATES else _end(instance))
-                for instance in await instance_find_by_deployment(tx.session, deployment.id)
+                for instance in await instance_find_by_deployment(
+                    tx.session, deployment.id, kind=InstanceKind.WEB
+                )
             ]
             for slot in vacant(deployment.replicas, occupants, now=clock.now()):
                 instance_create(tx, deployment, slot=slot)

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.models import Artifact, Build, Deployment, Environment, Project
 from db.queries.builds import builds_cancel
 from db.queries.projects import environment_lock
+from db.queries.releases import deployments_releasing
 from db.queries.variables import variables_pin
 from db.session import Transaction
 from events import deployments as facts
@@ -52,7 +53,8 @@ async def deployment_create(
 ) -> tuple[Deployment, Build]:
     """A queued deployment and its build, with the next number of the (locked) environment.
 
-    Older ones that have not been built are cancelled, unless the project wants it otherwise.
+    Older ones that have not been built and released are cancelled, unless the project wants it
+    otherwise.
     """
     environment.last_number += 1
     deployment = Deployment(
@@ -142,8 +144,11 @@ async def deployment_cancel(tx: Transaction, deployment_id: str, *, code: str, d
 
 
 async def _cancel_older(tx: Transaction, newer: Deployment) -> None:
-    for older in await deployments_older(tx.session, newer.environment_id, newer.number):
-        if older.state in {DeploymentState.QUEUED, DeploymentState.BUILDING}:
+    olders = await deployments_older(tx.session, newer.environment_id, newer.number)
+    releasing = await deployments_releasing(tx.session, [each.id for each in olders])
+    for older in olders:
+        unbuilt = older.state in {DeploymentState.QUEUED, DeploymentState.BUILDING}
+        if unbuilt or older.id in releasing:
             await builds_cancel(tx, older.id)
             deployment_move(
                 tx,
@@ -215,6 +220,17 @@ def _fact(deployment: Deployment, target: DeploymentState) -> facts.DeploymentFa
             return facts.DeploymentStopped(**said)
         case DeploymentState.QUEUED:
             raise AssertionError("nothing moves back to queued")
+
+
+def deploying_until(*, limit_seconds: int | None = None) -> datetime:
+    """When a deployment that makes its next step now is overdue.
+
+    Args:
+        limit_seconds: how long its release command may take besides.
+    """
+    return (
+        clock.now() + DEADLINES[DeploymentState.DEPLOYING] + timedelta(seconds=limit_seconds or 0)
+    )
 
 
 async def deployment_find(session: AsyncSession, deployment_id: str) -> Deployment | None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from db.models import Artifact, ArtifactLayer, Deployment, Instance, Node, Project
 from db.session import Transaction
 from events import instances as facts
+from events.instances import InstanceKind
 from events.nodes import NodeDesiredChanged
 from events.states import DeploymentState, InstanceState, NodeState, terminal
 from zeitwork import clock, ids
@@ -36,15 +38,33 @@ class Assignment:
 
 
 def instance_create(tx: Transaction, deployment: Deployment, *, slot: int) -> Instance:
-    """A pending instance of a deployment; the scheduler places it."""
+    """A pending web instance of a deployment; the scheduler places it."""
+    return _create(tx, deployment, slot=slot)
+
+
+def release_create(
+    tx: Transaction, deployment: Deployment, *, command: str, limit_seconds: int
+) -> Instance:
+    """The pending run of a deployment's release command; there can be only one."""
+    return _create(
+        tx,
+        deployment,
+        kind=InstanceKind.RELEASE,
+        slot=0,
+        command=command,
+        limit_seconds=limit_seconds,
+    )
+
+
+def _create(tx: Transaction, deployment: Deployment, **fields: Any) -> Instance:
     instance = Instance(
         id=ids.new(ids.Prefix.INSTANCE),
         organisation_id=deployment.organisation_id,
         project_id=deployment.project_id,
         environment_id=deployment.environment_id,
         deployment_id=deployment.id,
-        slot=slot,
         state=InstanceState.PENDING,
+        **fields,
     )
     tx.session.add(instance)
     instance_emit(
@@ -108,14 +128,20 @@ async def instance_lock(session: AsyncSession, instance_id: str) -> Instance | N
 
 
 async def instance_find_by_deployment(
-    session: AsyncSession, deployment_id: str, *, states: Sequence[InstanceState] | None = None
+    session: AsyncSession,
+    deployment_id: str,
+    *,
+    kind: InstanceKind | None = None,
+    states: Sequence[InstanceState] | None = None,
 ) -> Sequence[Instance]:
-    """A deployment's instances by slot, oldest first; all states unless some are named."""
+    """A deployment's instances by slot, oldest first; all, unless kind or states are named."""
     query = (
         select(Instance)
         .where(Instance.deployment_id == deployment_id)
         .order_by(Instance.slot, Instance.id)
     )
+    if kind is not None:
+        query = query.where(Instance.kind == kind)
     if states is not None:
         query = query.where(Instance.state.in_(states))
     return (await session.execute(query)).scalars().all()
@@ -139,7 +165,11 @@ async def deployments_incomplete(
     """Deployments that serve with fewer live instances than they should have."""
     live = (
         select(func.count())
-        .where(Instance.deployment_id == Deployment.id, Instance.state.in_(LIVE_STATES))
+        .where(
+            Instance.deployment_id == Deployment.id,
+            Instance.kind == InstanceKind.WEB,
+            Instance.state.in_(LIVE_STATES),
+        )
         .scalar_subquery()
     )
     query = (

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import Deployment, Environment, EventLog, Instance, RoutingCache
+from events.instances import InstanceKind
 from events.routes import Route, RouteChanged, RouteRemoved, Target
 from events.states import DeploymentState
 from zeitwork import clock
@@ -99,7 +100,11 @@ async def route_sources(session: AsyncSession) -> Sequence[RouteSource]:
     serving = select(Deployment).where(Deployment.state == DeploymentState.ACTIVE)
     active = {each.environment_id: each for each in (await session.execute(serving)).scalars()}
     running: dict[str, list[Instance]] = {each.id: [] for each in active.values()}
-    owned = select(Instance).where(Instance.deployment_id.in_(running)).order_by(Instance.id)
+    owned = (
+        select(Instance)
+        .where(Instance.deployment_id.in_(running), Instance.kind == InstanceKind.WEB)
+        .order_by(Instance.id)
+    )
     for instance in (await session.execute(owned)).scalars():
         running[instance.deployment_id].append(instance)
     return [

@@ -39,6 +39,7 @@ class Handle(BaseModel):
     Attributes:
         birth: tells the process from any other that ever has the same pid.
         mode: how the runtime runs it.
+        port: where it listens; None for a release command, which has no port.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,7 +48,7 @@ class Handle(BaseModel):
     pid: int
     birth: str
     mode: str
-    port: int
+    port: int | None
     run: Path
 
 
@@ -72,8 +73,11 @@ class Runtime(Protocol):
             HostUnsupported: it cannot run instances at all.
         """
 
-    async def start(self, spec: InstanceSpec, paths: Paths, *, port: int) -> Handle:
-        """Start it, listening on `port` of the loopback address; returns before it is ready.
+    async def start(self, spec: InstanceSpec, paths: Paths, *, port: int | None) -> Handle:
+        """Start it, listening on `port` of the loopback address, if it is given one.
+
+        Returns before it is ready. How a release command ends can be told by `wait` of a later
+        agent too, as it has to be known.
 
         Nothing is left running when this is cancelled or raises.
 

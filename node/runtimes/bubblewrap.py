@@ -39,7 +39,7 @@ class Bubblewrap:
     die_with_agent: bool
     mode = "bubblewrap"
 
-    async def launch(self, spec: InstanceSpec, paths: Paths, *, port: int) -> int:
+    async def launch(self, spec: InstanceSpec, paths: Paths, *, port: int | None) -> int:
         # No await in here: a cancellation cannot come between the start and its answer.
         with ExitStack() as closing:
             status = _open(closing, _status_file(paths.run), os.O_TRUNC)
@@ -94,7 +94,7 @@ class Bubblewrap:
         return code if isinstance(code, int) else None
 
     def _sandbox(
-        self, spec: InstanceSpec, paths: Paths, *, port: int, status_fd: int
+        self, spec: InstanceSpec, paths: Paths, *, port: int | None, status_fd: int
     ) -> sandbox.Spec:
         return sandbox.Spec(
             app=paths.app,

@@ -27,7 +27,7 @@ class Running:
 
     env: Mapping[str, str]
     paths: Paths
-    port: int
+    port: int | None
     terminated: asyncio.Event = field(default_factory=asyncio.Event)
 
     def print(self, line: str) -> None:
@@ -52,7 +52,7 @@ class MemoryRuntime:
     async def open(self) -> None:
         """Every machine will do."""
 
-    async def start(self, spec: InstanceSpec, paths: Paths, *, port: int) -> Handle:
+    async def start(self, spec: InstanceSpec, paths: Paths, *, port: int | None) -> Handle:
         running = Running(start_command.environment(spec, app="/app", port=port), paths, port)
         pid = len(self._tasks) + 1
         self._running[pid] = running

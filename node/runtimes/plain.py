@@ -7,19 +7,22 @@ the sandbox that a start command names are rewritten; compiled-in ones are not.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
 import signal
 from pathlib import Path
 
-from events.instances import InstanceSpec
+from events.instances import InstanceKind, InstanceSpec
 from node.runtimes import processes, start_command
 from node.runtimes.base import Handle, Paths
 from node.runtimes.tools import tools
 from zeitwork import sandbox, subprocesses
 from zeitwork.errors import InvalidInput, TimedOut
 
+# Notes the exit code for an agent that is not the parent.
+_NOTING = 'f=$1; shift; "$@"; c=$?; echo $c >"$f.new" && mv "$f.new" "$f"; exit $c'
 _COPY_SECONDS = 120.0
 _KILL_SECONDS = 10.0
 
@@ -29,7 +32,7 @@ class Plain:
 
     mode = "plain"
 
-    async def launch(self, spec: InstanceSpec, paths: Paths, *, port: int) -> int:
+    async def launch(self, spec: InstanceSpec, paths: Paths, *, port: int | None) -> int:
         app, bin_ = paths.run / "app", paths.run / "bin"
         await asyncio.to_thread(_clear, paths.run)
         await subprocesses.check(
@@ -48,7 +51,7 @@ class Plain:
         output = os.open(paths.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             return subprocesses.detach(
-                start_command.argv(command), env=env, output_fd=output, cwd=app
+                self._argv(spec, command, paths.run), env=env, output_fd=output, cwd=app
             )
         finally:
             os.close(output)
@@ -77,8 +80,21 @@ class Plain:
             processes.send(pid, signal.SIGKILL)
             await subprocesses.ended(pid)
 
-    def exit_code(self, handle: Handle) -> int | None:  # noqa: ARG002 - only a parent knows it
+    def exit_code(self, handle: Handle) -> int | None:
+        """Of a release command; other processes tell only their parent."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return int(_code_file(handle.run).read_bytes())
         return None
+
+    def _argv(self, spec: InstanceSpec, command: str, run: Path) -> list[str]:
+        argv = start_command.argv(command)
+        if spec.kind is not InstanceKind.RELEASE:
+            return argv
+        return ["/bin/sh", "-c", _NOTING, "sh", str(_code_file(run)), *argv]
+
+
+def _code_file(run: Path) -> Path:
+    return run / "exit-code"
 
 
 def _home(run: Path) -> Path:

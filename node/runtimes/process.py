@@ -25,7 +25,7 @@ class _Confinement(Protocol):
     @property
     def mode(self) -> str: ...
 
-    async def launch(self, spec: InstanceSpec, paths: Paths, *, port: int) -> int: ...
+    async def launch(self, spec: InstanceSpec, paths: Paths, *, port: int | None) -> int: ...
 
     async def leaders(self, handle: Handle) -> list[int]: ...
 
@@ -63,7 +63,7 @@ class ProcessRuntime:
             _log.warning("instances run without a sandbox", reason=reason)
             self._confinement = self._by_mode[Plain.mode]
 
-    async def start(self, spec: InstanceSpec, paths: Paths, *, port: int) -> Handle:
+    async def start(self, spec: InstanceSpec, paths: Paths, *, port: int | None) -> Handle:
         pid = await self._confinement.launch(spec, paths, port=port)
         born = processes.birth(pid)
         assert born is not None  # noqa: S101 - an ended child keeps its pid until we reap it

@@ -26,15 +26,17 @@ def argv(command: str) -> list[str]:
 
 
 def environment(
-    spec: InstanceSpec, *, app: str, port: int, path: Sequence[Path | str] = ()
+    spec: InstanceSpec, *, app: str, port: int | None, path: Sequence[Path | str] = ()
 ) -> dict[str, str]:
     """The whole environment of an instance whose files it sees at `app`.
 
-    The application may choose its own HOST, but not the PORT.
+    The application may choose its own HOST, but not the PORT; without a port it has neither.
     """
     own = [f"{app}/{directory}" for directory in spec.path]
     toolchain = sandbox.python_toolchain() / "bin"
-    variables = {"HOST": LOOPBACK, **spec.env, "PORT": str(port)}
+    variables = dict(spec.env)
+    if port is not None:
+        variables = {"HOST": LOOPBACK, **variables, "PORT": str(port)}
     return sandbox.environment(variables, path=[*own, *map(str, path), str(toolchain)])
 
 

@@ -19,9 +19,11 @@ from db.queries.deployments import (
 )
 from db.queries.instances import instance_find_by_deployment
 from db.queries.projects import PRODUCTION, environment_lock, environment_named, project_find
+from db.queries.releases import deployments_releasing
 from db.queries.triggers import Asked, trigger_decided, trigger_request
 from db.session import Transaction
 from events.environments import EnvironmentKind
+from events.instances import InstanceKind
 from events.states import DeploymentState
 from events.triggers import TriggerKind
 from producers.api.builds import BuildView
@@ -36,6 +38,8 @@ from zeitwork import context
 from zeitwork.config import Settings
 from zeitwork.errors import Conflict, InvalidInput, NotFound
 from zeitwork.fields import Body, CommitSha, GitReference, GitUrl, Name, PageSize, Slug
+
+_RELEASING = "releasing"
 
 
 class NewDeployment(Body):
@@ -58,6 +62,7 @@ class DeploymentView(BaseModel):
     """What a caller sees; `url` is where it serves once it is active.
 
     `commit_url` serves this very deployment for as long as it is active; previews have one.
+    `phase` is its state, or `releasing` while its release command runs or waits for its turn.
     """
 
     id: str
@@ -65,6 +70,7 @@ class DeploymentView(BaseModel):
     environment_id: str
     number: int
     state: str
+    phase: str
     url: str
     commit_url: str | None
     commit_sha: str
@@ -179,7 +185,16 @@ async def index(call: Call) -> web.Response:
                 environments[each.environment_id] = await session.get_one(
                     Environment, each.environment_id
                 )
-    views = [view(each, environments[each.environment_id], call.settings) for each in rows]
+        releasing = await deployments_releasing(session, [each.id for each in rows])
+    views = [
+        view(
+            each,
+            environments[each.environment_id],
+            call.settings,
+            releasing=each.id in releasing,
+        )
+        for each in rows
+    ]
     return call.reply(200, page(views, limit=query.limit, cursor=views[-1].id if views else None))
 
 
@@ -212,13 +227,20 @@ async def cancel(call: Call) -> web.Response:
     return call.reply(200, view(deployment, environment, call.settings))
 
 
-def view(deployment: Deployment, environment: Environment, settings: Settings) -> DeploymentView:
+def view(
+    deployment: Deployment,
+    environment: Environment,
+    settings: Settings,
+    *,
+    releasing: bool = False,
+) -> DeploymentView:
     return DeploymentView(
         id=deployment.id,
         project_id=deployment.project_id,
         environment_id=deployment.environment_id,
         number=deployment.number,
         state=str(deployment.state),
+        phase=_RELEASING if releasing else str(deployment.state),
         url=url_of(environment.host, settings),
         commit_url=url_of(deployment.host, settings) if deployment.host is not None else None,
         commit_sha=deployment.commit_sha,
@@ -245,7 +267,13 @@ def detail(
     settings: Settings,
 ) -> DeploymentDetail:
     return DeploymentDetail(
-        **view(deployment, environment, settings).model_dump(),
+        **view(
+            deployment,
+            environment,
+            settings,
+            releasing=deployment.state is DeploymentState.DEPLOYING
+            and all(each.kind is not InstanceKind.WEB for each in instances),
+        ).model_dump(),
         builds=[build_view(build) for build in builds],
         instances=[instance_view(instance) for instance in instances],
     )

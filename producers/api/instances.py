@@ -24,6 +24,7 @@ class InstanceView(BaseModel):
     id: str
     deployment_id: str
     node_id: str | None
+    kind: str
     slot: int
     state: str
     host: str | None
@@ -69,6 +70,7 @@ def view(instance: Instance) -> InstanceView:
         id=instance.id,
         deployment_id=instance.deployment_id,
         node_id=instance.node_id,
+        kind=str(instance.kind),
         slot=instance.slot,
         state=str(instance.state),
         host=instance.host,

@@ -111,6 +111,7 @@ def _spec(assignment: Assignment, settings: Settings) -> InstanceSpec:
         deployment_id=instance.deployment_id,
         project_id=instance.project_id,
         generation=instance.generation,
+        kind=instance.kind,
         want="stopped" if instance.state is InstanceState.DRAINING else "running",
         stop_after=instance.stop_after,
         artifact_digest=assignment.artifact.digest,
@@ -118,11 +119,12 @@ def _spec(assignment: Assignment, settings: Settings) -> InstanceSpec:
         artifact_layers=tuple(
             LayerSpec(digest=each.digest, size=each.size) for each in assignment.layers
         ),
-        command=manifest["processes"]["web"],
+        command=instance.command or manifest["processes"]["web"],
         env=manifest.get("env", {}),
         path=tuple(manifest.get("path", ())),
         health_path=declared.get("health_path") or assignment.project.health_path,
         health_timeout_seconds=settings.health_timeout_seconds,
+        limit_seconds=instance.limit_seconds,
         correlation_id=assignment.deployment.correlation_id,
         traceparent=assignment.deployment.traceparent,
     )

@@ -232,6 +232,40 @@ async def test_a_broken_version_fails_and_the_one_before_keeps_serving(
     assert platform.visit(slug).body == "good"
 
 
+async def test_a_release_command_runs_before_the_new_version_and_its_failure_keeps_the_old(
+    platform: Platform, repository: Repository
+) -> None:
+    platform.create_project("shop", repository)
+    given = platform.process.run("env", "set", "shop", "COLOUR=green")
+    assert given.code == 0, given.err
+    migrate = "import os; print('migrating for', os.environ['COLOUR'], 'PORT' in os.environ)"
+    release = "release: python migrate.py\n"
+    files = python_app("one")
+    files = {**files, "Procfile": files["Procfile"] + release, "migrate.py": migrate}
+    platform.push("shop", repository, repository.commit(files))
+    await platform.until_body("shop", "one")
+
+    first = platform.newest("shop")
+    instances = platform.api(f"/deployments/{first['id']}/instances")["items"]
+    run, web = sorted(instances, key=lambda each: each["created_at"])
+    assert (run["kind"], run["state"], run["exit_code"]) == ("release", "stopped", 0)
+    assert (web["kind"], web["state"]) == ("web", "ready")
+    assert run["stopped_at"] <= web["created_at"]
+    assert "migrating for green False" in platform.process.run("logs", first["id"]).out
+    shown = platform.process.run("deployments", "show", first["id"]).out
+    assert "release" in shown
+
+    broken = {**python_app("two"), "migrate.py": migrate + "\nraise SystemExit('no such table')\n"}
+    broken["Procfile"] += release
+    platform.push("shop", repository, repository.commit(broken))
+    failed = await platform.until_state("shop", 2, "failed")
+    assert failed["error_code"] == "release_failed"
+    assert "no such table" in failed["error_detail"]
+    (only,) = platform.api(f"/deployments/{failed['id']}/instances")["items"]
+    assert (only["kind"], only["exit_code"]) == ("release", 1)
+    assert platform.visit("shop").body == "one"
+
+
 async def test_what_is_not_genuine_or_not_known_changes_nothing(
     platform: Platform, repository: Repository
 ) -> None:

@@ -18,6 +18,7 @@ from db.queries.instances import assignments_of_node
 from db.session import UnitOfWork
 from events.builds import BuildRequested, BuildStarted
 from events.envelope import Envelope
+from events.instances import InstanceKind
 from events.nodes import NodeDesiredChanged
 from events.states import BuildState, DeploymentState, InstanceState, terminal
 from tests.support.digest import BUSINESS_TABLES, WRITES, broken_rules, digest, unfinished
@@ -60,11 +61,20 @@ class World:
     """The shipped handlers between a builder and a node, in an order that a seed decides.
 
     Whatever could happen next is in one pool: deliveries of events, the end of a build, the next
-    report of the node. Without a seed it happens in order, once.
+    report of the node. Without a seed it happens in order, once. Artifacts have the release command
+    `release`, if any.
     """
 
-    def __init__(self, work: UnitOfWork, *, seed: int | None = None, copies: int = 1) -> None:
+    def __init__(
+        self,
+        work: UnitOfWork,
+        *,
+        seed: int | None = None,
+        copies: int = 1,
+        release: str | None = None,
+    ) -> None:
         self.work = work
+        self._release = release
         self.heard: list[Envelope] = []
         self._conveyor = Conveyor(work)
         self._random = random.Random(seed) if seed is not None else None
@@ -120,7 +130,7 @@ class World:
     async def _finish(self, build: Build) -> None:
         if (await fetch(self.work, Build, build.id)).state is BuildState.RUNNING:
             deployment = await fetch(self.work, Deployment, build.deployment_id)
-            await finish_build(self.work, Version(deployment, build))
+            await finish_build(self.work, Version(deployment, build), release=self._release)
 
     async def _reconcile(self, node_id: str) -> None:
         async with self.work.database.read() as session:
@@ -134,7 +144,10 @@ class World:
                 self._running.add(instance.id)
                 port = 9000 + 10 * assignment.deployment.number + instance.slot
                 self._report(instance, InstanceState.STARTING)
-                self._report(instance, InstanceState.READY, host="10.0.0.1", port=port)
+                if instance.kind is InstanceKind.RELEASE:
+                    self._report(instance, InstanceState.STOPPED, exit_code=0)
+                else:
+                    self._report(instance, InstanceState.READY, host="10.0.0.1", port=port)
 
     def _report(self, instance: Instance, state: InstanceState, **said: object) -> None:
         self._hear(report(instance, state, sequence=next(self._sequences), **said))
@@ -223,6 +236,24 @@ async def test_one_push_ends_the_same_in_any_order(
     assert other == one
 
 
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_push_with_a_release_ends_the_same_in_any_order(
+    ordered: UnitOfWork, stormy: UnitOfWork, seed: int
+) -> None:
+    for work, world in (
+        (ordered, World(ordered, release="migrate")),
+        (stormy, World(stormy, seed=seed, copies=3, release="migrate")),
+    ):
+        await world.push(1)
+        await world.settle()
+        (deployment,) = await every(work, Deployment)
+        assert deployment.state is DeploymentState.ACTIVE
+        (run,) = await every(work, Instance, kind=InstanceKind.RELEASE)
+        assert (run.state, run.exit_code) == (InstanceState.STOPPED, 0)
+    one, other = [await digest(work.database, ignore=WRITES) for work in (ordered, stormy)]
+    assert other == one
+
+
 @pytest.mark.parametrize("newer_commit", ["cancel", "all"])
 @pytest.mark.parametrize("seed", range(4))
 async def test_of_three_pushes_at_once_the_newest_serves_in_any_order(
@@ -231,7 +262,7 @@ async def test_of_three_pushes_at_once_the_newest_serves_in_any_order(
     (project,) = await every(stormy, Project)
     async with changed(stormy, Project, project.id) as row:
         row.newer_commit = newer_commit
-    world = World(stormy, seed=seed, copies=2)
+    world = World(stormy, seed=seed, copies=2, release="migrate" if seed % 2 else None)
     for number in (1, 2, 3):
         await world.push(number)
     await world.settle()
@@ -256,7 +287,7 @@ async def test_a_whole_history_again_without_the_inbox_changes_nothing(
     stormy: UnitOfWork, seed: int
 ) -> None:
     """As after the stream was refilled from the log, later than the inbox remembers."""
-    world = World(stormy)
+    world = World(stormy, release="migrate" if seed else None)
     for number in (1, 2):
         await world.push(number)
         await world.settle()

@@ -28,6 +28,7 @@ EXPECTED = {
         "BuildFailed", "SourceUnavailable", "NothingDetected", "BuildCommandFailed",
         "BuildOutOfMemory", "BuildTimedOut",
         "InstanceFailed", "StartCommandExited", "HealthCheckFailed",
+        "ReleaseFailed", "ReleaseLost", "ReleaseTimedOut",
     },
     Exit.UNAVAILABLE: {
         "Unavailable", "BrokerUnavailable", "DatabaseUnavailable", "CacheUnavailable",

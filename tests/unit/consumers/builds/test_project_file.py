@@ -13,6 +13,7 @@ root = "apps/api"
 site = "public"
 build = "make"
 release = "./migrate"
+release_timeout_seconds = 900
 health_path = "/up?full=1"
 region = "eu-1"
 
@@ -92,6 +93,7 @@ def test_all_mistakes_are_told_at_once_in_their_order() -> None:
     [
         ("start_command = 'x'", "did you mean start?"),
         ("health = '/'", "did you mean health_path?"),
+        ("release_timeout = 5", "did you mean release_timeout_seconds?"),
         ("output = 'x'", "did you mean site?"),
         ("[scaling]\nmin_instances = 1", "did you mean min?"),
         ("[[crons]]\nname='a'\nschedule='@daily'\ncommand='x'\nshedule='x'", "mean schedule?"),
@@ -120,6 +122,7 @@ def test_an_unknown_key_is_refused_with_what_was_probably_meant(text: str, advic
         ("env.ZEITWORK_TOKEN = '1'", "given by the platform"),
         ("env.'A=B' = '1'", "a name of letters"),
         ('env.A = "\\u0000"', "control characters"),
+        ("release_timeout_seconds = 3601", "less than or equal to 3600"),
         ("scaling.max = 101", "less than or equal to 100"),
         ("scaling.min = true", "valid integer"),
         ("scaling.min = 2\nscaling.max = 1", "min (2) is more than max (1)"),

@@ -175,7 +175,7 @@ BAD: dict[str, tuple[str, type[errors.BuildFailed], str]] = {
         "exit code 7. Its last line was: because",
     ),
     "a program that wants too much memory": (
-        f"FROM {BASE}\nRUN busybox tail /dev/zero\n",
+        f"FROM {BASE}\nRUN busybox head -c 300m /dev/zero | busybox tail -c 300m > /held\n",
         errors.BuildOutOfMemory,
         "more than the 64 MiB",
     ),

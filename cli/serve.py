@@ -90,8 +90,8 @@ def _prepare(service: str) -> Settings:
 def _spare_the_collector() -> None:
     """Let it pass over what is imported by now, which stays until the end.
 
-    It walked through all of that under load, every few thousand webhooks, and held up every caller
-    for 0.1 s (docs/benchmarks.md).
+    It walked through all of that again and again under load, and held up every caller for 0.1 s
+    each time (docs/benchmarks.md).
     """
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS)

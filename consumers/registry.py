@@ -128,6 +128,19 @@ _REPORTED: tuple[type[Event], ...] = (
 )
 
 
+_COMMENTED: tuple[type[Event], ...] = (
+    deployment_facts.DeploymentActivated,
+    deployment_facts.DeploymentBuilding,
+    deployment_facts.DeploymentCancelled,
+    deployment_facts.DeploymentCreated,
+    deployment_facts.DeploymentDeploying,
+    deployment_facts.DeploymentFailed,
+    deployment_facts.DeploymentStopped,
+    preview_facts.PreviewClosed,
+    preview_facts.PreviewWaiting,
+)
+
+
 def _triggers(wiring: Wiring) -> dict[str, Bound | tuple[Bound, ...]]:
     """What asks for deployments."""
     return {
@@ -177,9 +190,12 @@ def _facts(
     )
 
 
-def _github_reports(wiring: Wiring) -> Binding:
-    report = wiring.reports.deployment_changed
-    return Binding(streams.GITHUB_REPORTS, dict.fromkeys(_REPORTED, report))
+def _github_reports(wiring: Wiring) -> tuple[Binding, Binding]:
+    report, comment = wiring.reports.deployment_changed, wiring.comments.preview_changed
+    return (
+        Binding(streams.GITHUB_REPORTS, dict.fromkeys(_REPORTED, report)),
+        Binding(streams.GITHUB_COMMENTS, dict.fromkeys(_COMMENTED, comment)),
+    )
 
 
 def _github(wiring: Wiring) -> tuple[Binding, Binding]:

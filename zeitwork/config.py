@@ -84,13 +84,25 @@ class GitHubSettings(Section):
         "https://api.github.com", description="GitHub Enterprise: https://HOST/api/v3"
     )
     web_url: str = Field("https://github.com", description="where repositories are cloned from")
-    reports: frozenset[Literal["checks", "deployments", "statuses"]] = Field(
-        frozenset({"checks", "deployments", "statuses"}),
+    reports: frozenset[Literal["checks", "comments", "deployments", "statuses"]] = Field(
+        frozenset({"checks", "comments", "deployments", "statuses"}),
         description="what is posted about deployments, as a JSON list",
+    )
+    logs_url: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="where people read logs, with {deployment} and {build} for the ids",
     )
     redelivery_hours: float = Field(
         72.0, ge=0, le=72, description="how far back failed webhooks are asked for again; 0: never"
     )
+
+    def logs_of(self, deployment_id: str, build_id: str | None) -> str:
+        """Where the logs of a deployment are: an address, or the command that prints them."""
+        if not self.logs_url:
+            return f"zeitwork logs {deployment_id}"
+        named = self.logs_url.replace("{deployment}", deployment_id)
+        return named.replace("{build}", build_id or "")
 
     @model_validator(mode="after")
     def _whole(self) -> GitHubSettings:

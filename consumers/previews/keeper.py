@@ -171,7 +171,12 @@ async def _wait(
     if told:
         return
     preview.reason = chosen.reason
-    said = facts.PreviewWaiting(preview_id=preview.id, reason=chosen.reason or "")
+    said = facts.PreviewWaiting(
+        preview_id=preview.id,
+        repository=preview.repository,
+        pull_number=preview.pull_number,
+        reason=chosen.reason or "",
+    )
     preview_emit(tx, preview, said)
     trigger_decided(tx, project, _asked(wish), chosen.reason or "")
 
@@ -222,7 +227,12 @@ async def _place(tx: Transaction, project: Project, preview: Preview, wish: Wish
     )
     check(preview.state, PreviewState.ACTIVE)
     preview.state, preview.environment_id = PreviewState.ACTIVE, environment.id
-    opened = facts.PreviewOpened(preview_id=preview.id, environment_id=environment.id)
+    opened = facts.PreviewOpened(
+        preview_id=preview.id,
+        repository=preview.repository,
+        pull_number=preview.pull_number,
+        environment_id=environment.id,
+    )
     preview_emit(tx, preview, opened)
     return environment
 

@@ -116,7 +116,13 @@ async def preview_close(tx: Transaction, preview: Preview, *, reason: str) -> No
         return
     check(preview.state, PreviewState.CLOSING)
     preview.state, preview.reason = PreviewState.CLOSING, reason
-    preview_emit(tx, preview, facts.PreviewClosed(preview_id=preview.id, reason=reason))
+    closed = facts.PreviewClosed(
+        preview_id=preview.id,
+        repository=preview.repository,
+        pull_number=preview.pull_number,
+        reason=reason,
+    )
+    preview_emit(tx, preview, closed)
     if preview.environment_id is None:
         await tx.session.delete(preview)
         return

@@ -57,7 +57,9 @@ class Api:
         yield web.post(f"{base}/check-runs", repo("checks", self.check_run))
         yield web.patch(f"{base}/check-runs/{{id}}", repo("checks", self.check_run_update))
         yield web.get(f"{base}/commits/{{sha}}/check-runs", repo("checks", self.check_run_list))
-        yield web.post(f"{base}/issues/{{number}}/comments", repo("pull_requests", self.comment))
+        comments = f"{base}/issues/{{number}}/comments"
+        yield web.post(comments, repo("pull_requests", self.comment))
+        yield web.get(comments, repo("pull_requests", self.comment_list))
         yield web.patch(
             f"{base}/issues/comments/{{id}}", repo("pull_requests", self.comment_update)
         )
@@ -147,15 +149,7 @@ class Api:
             for each in self.state.visible(token.installation)
             if self.state.allows(token, each)
         ]
-        size, number = int(request.query.get("per_page", "30")), int(request.query.get("page", "1"))
-        headers = {}
-        if number * size < len(found):
-            following = request.url.update_query(page=str(number + 1))
-            headers["Link"] = f'<{following}>; rel="next"'
-        shown = found[(number - 1) * size : number * size]
-        return web.json_response(
-            {"total_count": len(found), "repositories": shown}, headers=headers
-        )
+        return _page(request, found, name="repositories")
 
     def _on_repository(
         self,
@@ -228,7 +222,17 @@ class Api:
 
     async def comment(self, request: web.Request, repository: Repository) -> web.Response:
         number = int(request.match_info["number"])
-        return self._keep(repository.comments, {"issue": number, **await request.json()})
+        content = await request.json()
+        if not content.get("body"):
+            return problem(422, "Validation Failed")
+        author = {"id": int(self.app_id), "client_id": f"Iv1.{self.app_id}", "slug": "zeitwork"}
+        made = {"issue": number, "performed_via_github_app": author, "body": content["body"]}
+        return self._keep(repository.comments, made)
+
+    async def comment_list(self, request: web.Request, repository: Repository) -> web.Response:
+        """Oldest first, by pages."""
+        number = int(request.match_info["number"])
+        return _page(request, [each for each in repository.comments if each["issue"] == number])
 
     async def comment_update(self, request: web.Request, repository: Repository) -> web.Response:
         return await self._change(request, repository.comments)
@@ -245,6 +249,18 @@ class Api:
                 each.update(await request.json())
                 return web.json_response(each)
         return problem(404, "Not Found")
+
+
+def _page(request: web.Request, found: list[Json], *, name: str | None = None) -> web.Response:
+    """A part of a list, and where the next one is; as a list, or in an object that counts it."""
+    size, number = int(request.query.get("per_page", "30")), int(request.query.get("page", "1"))
+    headers = {}
+    if number * size < len(found):
+        following = request.url.update_query(page=str(number + 1))
+        headers["Link"] = f'<{following}>; rel="next"'
+    shown = found[(number - 1) * size : number * size]
+    content = shown if name is None else {"total_count": len(found), name: shown}
+    return web.json_response(content, headers=headers)
 
 
 def _bearer(request: web.Request) -> str:

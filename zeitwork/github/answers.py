@@ -89,6 +89,21 @@ class CheckRun(Answer):
     external_id: str | None = None
 
 
+class Author(Answer):
+    """The App that wrote something."""
+
+    id: int
+    client_id: str | None = None
+
+
+class Comment(Answer):
+    """A comment; `performed_via_github_app` is None for a person's."""
+
+    id: int
+    body: str | None = None
+    performed_via_github_app: Author | None = None
+
+
 class CheckRuns(Answer):
     """A page of check runs."""
 

@@ -11,6 +11,7 @@ from consumers.previews import plan as rules
 from consumers.previews.plan import Plan, Standing, Step, Terms, plan
 from db.models import Environment, GitRef, Preview, Project, PullRequest
 from db.queries.deployments import Source, deployment_create
+from db.queries.github_app import project_lost_source
 from db.queries.previews import (
     preview_close,
     preview_emit,
@@ -33,6 +34,7 @@ from events.triggers import TriggerKind
 from zeitwork import clock, ids
 
 _HEADS = "refs/heads/"
+_LOST = "the repository is gone, or was taken from the GitHub App's installation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ async def bring(tx: Transaction, project: Project, wish: Wish) -> Plan:
         others=active - has_place,
     )
     enabled = project.previews_enabled and project.closing_at is None
-    terms = Terms(enabled, project.preview_limit, project.preview_forks)
+    lost = _LOST if await project_lost_source(tx.session, project) else None
+    terms = Terms(enabled, project.preview_limit, project.preview_forks, lost)
     expired = clock.now() > wish.noted_at + expiry(project)
     chosen = plan(replace(wish.source, expired=expired), standing, terms)
     match chosen.step:

@@ -62,11 +62,12 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the project says about previews."""
+    """What the project says about previews; `lost` is why it can have none, whatever it says."""
 
     enabled: bool
     limit: int
     forks: ForkPolicy
+    lost: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ def plan(source: Source, standing: Standing, terms: Terms) -> Plan:
     """The next step; asking again once it is done gives NOTHING, or WAIT for the same reason."""
     if not source.open:
         return _end(standing, source.ending)
+    if terms.lost is not None:
+        return _end(standing, terms.lost)
     if not terms.enabled:
         return _end(standing, "previews of the project are off")
     if source.expired:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Update, func, or_, select, update
+from sqlalchemy import ColumnElement, Update, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +17,7 @@ from db.models import GitHubInstallation, GitHubRepository, Project
 from db.session import Transaction
 from events.projects import ProjectSourceChanged
 from events.states import InstallationState, terminal
+from zeitwork.github import addresses
 
 _CHUNK = 1000  # rows in one statement
 
@@ -276,6 +277,28 @@ async def repository_named(session: AsyncSession, full_name: str) -> GitHubRepos
     return (await session.execute(query)).scalar_one_or_none()
 
 
+def source_gone() -> ColumnElement[bool]:
+    """Whether a `Project` lost its repository: deleted, taken from its installation, or both.
+
+    A suspension is not the end, and neither is a repository that was never heard of.
+    """
+    here = (GitHubRepository.full_name == Project.github_repo) & (
+        GitHubRepository.installation_id.is_not_distinct_from(Project.github_installation_id)
+    )
+    uninstalled = exists().where(
+        GitHubInstallation.id == Project.github_installation_id,
+        GitHubInstallation.state == InstallationState.DELETED,
+    )
+    removed = exists().where(here, GitHubRepository.removed_at.is_not(None))
+    there = exists().where(here, GitHubRepository.removed_at.is_(None))
+    return or_(uninstalled, removed & ~there)
+
+
+async def project_lost_source(session: AsyncSession, project: Project) -> bool:
+    query = select(source_gone()).select_from(Project).where(Project.id == project.id)
+    return (await session.execute(query)).scalar_one()
+
+
 async def projects_follow(tx: Transaction, move: Move, *, web_url: str) -> Sequence[Project]:
     """Let the projects on a repository go with it; those that did.
 
@@ -309,8 +332,10 @@ async def _follow(tx: Transaction, project: Project, move: Move, web_url: str) -
         if there is not None and there.organisation_id in {None, project.organisation_id}:
             project.github_installation_id = move.installation_after
     project.github_repo = move.after
-    if project.clone_url is not None and _same(project.clone_url, f"{web_url}/{move.before}"):
-        project.clone_url = f"{web_url}/{move.after}.git"
+    if project.clone_url is not None and _same(
+        project.clone_url, addresses.page(web_url, move.before)
+    ):
+        project.clone_url = addresses.clone_url(web_url, move.after)
     if project not in tx.session.dirty or not tx.session.is_modified(project):
         return False
     tx.emit(

@@ -143,10 +143,10 @@ _COMMENTED: tuple[type[Event], ...] = (
 
 def _triggers(wiring: Wiring) -> dict[str, Bound | tuple[Bound, ...]]:
     """What asks for deployments."""
+    deployer = Deployer(wiring.work, wiring.refs, web_url=wiring.github_web_url)
     return {
         "deploys": Binding(
-            streams.DEPLOYS,
-            {trigger_facts.DeployRequested: Deployer(wiring.work, wiring.refs).deploy_requested},
+            streams.DEPLOYS, {trigger_facts.DeployRequested: deployer.deploy_requested}
         ),
         "github": _github(wiring),
         "previews": _facts(

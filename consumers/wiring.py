@@ -10,6 +10,7 @@ from db.session import UnitOfWork
 from events.bus import Bus
 from events.envelope import Envelope
 from zeitwork.cache import Cache
+from zeitwork.config import GITHUB_WEB_URL
 from zeitwork.github.app import GitHubApp
 
 
@@ -72,7 +73,7 @@ class Wiring:
     drain_seconds: float
     cache: Cache
     github: GitHubApp | None = None
-    github_web_url: str = "https://github.com"
+    github_web_url: str = GITHUB_WEB_URL
     reports: Reports = field(default_factory=Silence)
     comments: Comments = field(default_factory=Silence)
     inbox_suffix: str = ""

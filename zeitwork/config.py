@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -42,6 +42,9 @@ class ApiSettings(Section):
     outbox_max_age_seconds: float = Field(
         30.0, gt=0, description="with an event unpublished for longer, the process is not ready"
     )
+
+
+GITHUB_WEB_URL: Final = "https://github.com"
 
 
 class ConsumersSettings(Section):
@@ -83,7 +86,7 @@ class GitHubSettings(Section):
     api_url: str = Field(
         "https://api.github.com", description="GitHub Enterprise: https://HOST/api/v3"
     )
-    web_url: str = Field("https://github.com", description="where repositories are cloned from")
+    web_url: str = Field(GITHUB_WEB_URL, description="where repositories are cloned from")
     reports: frozenset[Literal["checks", "comments", "deployments", "statuses"]] = Field(
         frozenset({"checks", "comments", "deployments", "statuses"}),
         description="what is posted about deployments, as a JSON list",

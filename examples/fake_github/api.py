@@ -49,11 +49,12 @@ class Api:
         base = "/repos/{owner}/{name}"
         yield web.get(base, repo("metadata", self.repository))
         yield web.post(f"{base}/statuses/{{sha}}", repo("statuses", self.status))
+        yield web.get(f"{base}/commits/{{sha}}/statuses", repo("statuses", self.status_list))
         yield web.post(f"{base}/deployments", repo("deployments", self.deployment))
         yield web.get(f"{base}/deployments", repo("deployments", self.deployment_list))
-        yield web.post(
-            f"{base}/deployments/{{id}}/statuses", repo("deployments", self.deployment_status)
-        )
+        statuses = f"{base}/deployments/{{id}}/statuses"
+        yield web.post(statuses, repo("deployments", self.deployment_status))
+        yield web.get(statuses, repo("deployments", self.deployment_status_list))
         yield web.post(f"{base}/check-runs", repo("checks", self.check_run))
         yield web.patch(f"{base}/check-runs/{{id}}", repo("checks", self.check_run_update))
         yield web.get(f"{base}/commits/{{sha}}/check-runs", repo("checks", self.check_run_list))
@@ -184,6 +185,11 @@ class Api:
             return problem(422, "Validation Failed")
         return self._keep(repository.statuses, {"sha": request.match_info["sha"], **content})
 
+    async def status_list(self, request: web.Request, repository: Repository) -> web.Response:
+        """Newest first, as GitHub does."""
+        sha = request.match_info["sha"]
+        return _page(request, [e for e in reversed(repository.statuses) if e["sha"] == sha])
+
     async def deployment(self, request: web.Request, repository: Repository) -> web.Response:
         content = await request.json()
         return self._keep(repository.deployments, {"sha": content["ref"], **content})
@@ -204,6 +210,13 @@ class Api:
             return problem(404, "Not Found")
         content = {"deployment_id": deployment, **await request.json()}
         return self._keep(repository.deployment_statuses, content)
+
+    async def deployment_status_list(
+        self, request: web.Request, repository: Repository
+    ) -> web.Response:
+        wanted = int(request.match_info["id"])
+        found = [e for e in repository.deployment_statuses if e["deployment_id"] == wanted]
+        return _page(request, found[::-1])
 
     async def check_run(self, request: web.Request, repository: Repository) -> web.Response:
         return self._keep(repository.check_runs, await request.json())

@@ -1,7 +1,8 @@
 """Package caches, one directory a repository, bounded together; never needed for correctness.
 
 A build can write its cache, so a cache shared by repositories would let one plant packages in
-another: installers trust what they have unpacked before. Layers of dependencies lie beside them,
+another: installers trust what they have unpacked before. For the same reason the build of a fork's
+commit has an empty cache of its own, which goes with it. Layers of dependencies lie beside them,
 where no build can write.
 """
 

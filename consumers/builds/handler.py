@@ -140,6 +140,7 @@ class Builder:
             variables=variables,
             masking=masking,
             project_id=build.project_id,
+            trusted=taken.thread.trusted,
         )
         doubt = self._doubts[build.id] = asyncio.Event()
         running = spawn(self._pipeline.build(request, log.write), f"build-{build.id}")

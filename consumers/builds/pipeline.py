@@ -54,6 +54,7 @@ class BuildRequest:
     Attributes:
         variables: for the environment of the build's commands.
         masking: what must not appear in the log.
+        trusted: False for code of a fork, whose build shares no cache with others.
     """
 
     build_id: str
@@ -63,6 +64,7 @@ class BuildRequest:
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     masking: Masking = field(default_factory=Masking, repr=False)
     project_id: str | None = None
+    trusted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,7 @@ class Pipeline:
     ) -> None:
         plan, transcript = intended.plan, job.transcript
         with (
-            caches.cache_of(self._cache_dir, job.remote.address) as cache,
+            caches.cache_of(self._caches(job), job.remote.address) as cache,
             _step("build", transcript, f"Building with the {intended.builder.name} builder"),
         ):
             if group.lacks and plan.all_commands:
@@ -229,6 +231,10 @@ class Pipeline:
             await intended.builder.build(plan, workshop)
             if not plan.all_commands:
                 transcript.say("There is nothing to install or to compile")
+
+    def _caches(self, job: _Job) -> Path:
+        """Where the build's cache is; one that is not trusted takes its own along when it ends."""
+        return self._cache_dir if job.request.trusted else job.folder / "cache"
 
     @asynccontextmanager
     async def _group(self, job: _Job, *, wanted: bool) -> AsyncIterator[cgroups.Group]:

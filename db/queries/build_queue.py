@@ -27,12 +27,17 @@ _BUILDER_GONE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """The thread of causes that a build belongs to, and where its log ends so far."""
+    """The thread of causes that a build belongs to, and where its log ends so far.
+
+    Attributes:
+        trusted: see `Deployment.trusted`.
+    """
 
     correlation_id: str
     traceparent: str | None
     causation_id: str | None
     last_line: int
+    trusted: bool
 
 
 async def queue_lock(session: AsyncSession) -> None:
@@ -127,6 +132,7 @@ async def build_thread(session: AsyncSession, build: Build) -> Thread:
         Deployment.traceparent,
         request.scalar_subquery(),
         build_logs_end(build.id),
+        Deployment.trusted,
     ).where(Deployment.id == build.deployment_id)
     return Thread(*(await session.execute(query)).one())
 

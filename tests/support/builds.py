@@ -116,6 +116,7 @@ class Workbench:
         root: str = "",
         build_id: str | None = None,
         variables: Mapping[str, str] | None = None,
+        trusted: bool = True,
     ) -> BuildResult:
         self.lines.clear()
         given = variables or {}
@@ -126,6 +127,7 @@ class Workbench:
             root,
             variables=given,
             masking=Masking(given.values()),
+            trusted=trusted,
         )
         return await pipeline.build(request, self.lines)
 

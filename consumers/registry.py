@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from consumers.binding import Binding, Bound, RawBinding
@@ -149,15 +150,7 @@ def _triggers(wiring: Wiring) -> dict[str, Bound | tuple[Bound, ...]]:
             streams.DEPLOYS, {trigger_facts.DeployRequested: deployer.deploy_requested}
         ),
         "github": _github(wiring),
-        "previews": _facts(
-            wiring,
-            streams.PREVIEWS,
-            {
-                github_facts.PullRequestReceived: previews.pull_request_received,
-                preview_facts.BranchPushed: previews.branch_pushed,
-                preview_facts.PreviewApproved: previews.preview_approved,
-            },
-        ),
+        "previews": _previews(wiring),
     }
 
 
@@ -216,6 +209,24 @@ def _github(wiring: Wiring) -> tuple[Binding, Binding]:
     )
     pushes = _facts(wiring, streams.GITHUB, {github_facts.PushReceived: github.push_received})
     return pushes, installations
+
+
+def _previews(wiring: Wiring) -> Binding:
+    durable = streams.PREVIEWS
+    pulls = previews.PullRequests(
+        wiring.work, app=wiring.github, consumer=durable.name + wiring.inbox_suffix
+    )
+    facts = _facts(
+        wiring,
+        durable,
+        {
+            preview_facts.BranchPushed: previews.branch_pushed,
+            preview_facts.PreviewApproved: previews.preview_approved,
+        },
+    )
+    return replace(
+        facts, handlers={**facts.handlers, github_facts.PullRequestReceived: pulls.received}
+    )
 
 
 def _operator(wiring: Wiring) -> Operator:

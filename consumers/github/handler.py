@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from consumers.github.order import Move, is_late
-from consumers.github.rules import Filters, Place, Push, Verdict, judge
+from consumers.github.rules import Place, Push, Verdict, judge
 from consumers.outcomes import Done, Drop, Outcome
+from consumers.path_filters import Filters
 from db.models import Environment, GitRef, Project
 from db.queries.deployments import Source, deployment_create
 from db.queries.github import delivery_finish, delivery_lock, git_ref_lock

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from consumers import globs
+from consumers.path_filters import why_unchanged
 from consumers.previews import hosts
 from consumers.previews import plan as rules
+from consumers.previews.changes import filters_of
 from consumers.previews.plan import Plan, Standing, Step, Terms, plan
 from db.models import Environment, GitRef, Preview, Project, PullRequest
 from db.queries.deployments import Source, deployment_create
@@ -45,6 +48,7 @@ class Wish:
         key: see `Preview.source`.
         ref: where git finds the commit, also one that came from a fork.
         noted_at: when there was news of it last.
+        files: what it changes, None where that is not known.
     """
 
     key: str
@@ -58,6 +62,7 @@ class Wish:
     actor: str
     noted_at: datetime
     delivery_id: str | None = None
+    files: Sequence[str] | None = None
 
 
 def of_pull_request(pull: PullRequest, *, delivery_id: str | None = None) -> Wish:
@@ -79,6 +84,7 @@ def of_pull_request(pull: PullRequest, *, delivery_id: str | None = None) -> Wis
         actor=pull.author,
         noted_at=pull.noted_at,
         delivery_id=delivery_id,
+        files=pull.files,
     )
 
 
@@ -118,7 +124,9 @@ async def bring(tx: Transaction, project: Project, wish: Wish) -> Plan:
     lost = _LOST if await project_lost_source(tx.session, project) else None
     terms = Terms(enabled, project.preview_limit, project.preview_forks, lost)
     expired = clock.now() > wish.noted_at + expiry(project)
-    chosen = plan(replace(wish.source, expired=expired), standing, terms)
+    unchanged = why_unchanged(wish.files, filters_of(project))
+    source = replace(wish.source, expired=expired, unchanged=unchanged)
+    chosen = plan(source, standing, terms)
     match chosen.step:
         case Step.CLOSE if preview is not None:
             await preview_close(tx, preview, reason=chosen.reason or "")

@@ -34,6 +34,7 @@ class Source:
     Attributes:
         expired: nothing was heard of it for as long as the project keeps previews.
         ending: why it is not open.
+        unchanged: why what it changes does not concern the project.
     """
 
     open: bool
@@ -43,6 +44,7 @@ class Source:
     skip_mark: str | None = None
     expired: bool = False
     ending: str = "the pull request is closed"
+    unchanged: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ def plan(source: Source, standing: Standing, terms: Terms) -> Plan:
         return Plan(Step.WAIT, "the pull request is a draft")
     if source.skip_mark is not None:
         return Plan(Step.WAIT, f"the title says {source.skip_mark}")
+    if source.unchanged is not None:
+        return Plan(Step.WAIT, source.unchanged)
     guarded = source.from_fork and terms.forks is ForkPolicy.APPROVE
     if guarded and standing.approved_sha != source.head_sha:
         return Plan(Step.WAIT, "a commit from a fork has to be approved")

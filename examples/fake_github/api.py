@@ -11,6 +11,7 @@ import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from examples.fake_github.git_http import changed_files
 from examples.fake_github.hooks import Hooks
 from examples.fake_github.state import Delivery, Installation, Json, Repository, State, Token, stamp
 
@@ -58,6 +59,7 @@ class Api:
         yield web.post(f"{base}/check-runs", repo("checks", self.check_run))
         yield web.patch(f"{base}/check-runs/{{id}}", repo("checks", self.check_run_update))
         yield web.get(f"{base}/commits/{{sha}}/check-runs", repo("checks", self.check_run_list))
+        yield web.get(f"{base}/pulls/{{number}}/files", repo("pull_requests", self.file_list))
         comments = f"{base}/issues/{{number}}/comments"
         yield web.post(comments, repo("pull_requests", self.comment))
         yield web.get(comments, repo("pull_requests", self.comment_list))
@@ -232,6 +234,13 @@ class Api:
             and request.query.get("check_name") in {None, each["name"]}
         ]
         return web.json_response({"total_count": len(found), "check_runs": found})
+
+    async def file_list(self, request: web.Request, repository: Repository) -> web.Response:
+        pull = repository.pulls.get(int(request.match_info["number"]))
+        if pull is None:
+            return problem(404, "Not Found")
+        names = pull.files if pull.files is not None else await changed_files(repository, pull.sha)
+        return _page(request, [{"filename": name, "status": "modified"} for name in names])
 
     async def comment(self, request: web.Request, repository: Repository) -> web.Response:
         number = int(request.match_info["number"])

@@ -104,6 +104,18 @@ class Comment(Answer):
     performed_via_github_app: Author | None = None
 
 
+class ChangedFile(Answer):
+    """A file of a pull request; a renamed one was called `previous_filename`."""
+
+    filename: str
+    previous_filename: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        former = self.previous_filename
+        return (self.filename,) if former is None else (self.filename, former)
+
+
 class CheckRuns(Answer):
     """A page of check runs."""
 

@@ -1,4 +1,4 @@
-"""Comments on pull requests about their previews."""
+"""Comments on pull requests about their previews; the files that pull requests change."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ _TABLE = "github_comments"
 
 
 def upgrade() -> None:
+    files = sa.Column("files", postgresql.JSONB(astext_type=sa.Text()), nullable=True)
+    op.add_column("pull_requests", files)
     op.create_table(
         _TABLE,
         sa.Column("organisation_id", sa.Uuid(), nullable=False),
@@ -52,3 +54,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table(_TABLE)
+    op.drop_column("pull_requests", "files")

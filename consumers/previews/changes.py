@@ -6,7 +6,7 @@ import asyncio
 
 from consumers.path_filters import Filters
 from db.models import Project
-from db.queries.projects import project_find_by_github_repo
+from db.queries.github_app import projects_on
 from db.session import UnitOfWork
 from events.github import PullRequestReceived
 from zeitwork import logs
@@ -31,9 +31,7 @@ class Changes:
         if self._app is None or installation_id is None or not event.open:
             return None
         async with self._work.database.read() as session:
-            projects = await project_find_by_github_repo(
-                session, event.github_repo, installation_id=installation_id
-            )
+            _, projects = await projects_on(session, event)
         if not any(each.previews_enabled and filters_of(each).any for each in projects):
             return None
         try:

@@ -19,14 +19,16 @@ from db.queries.github import (
     pull_request_lock,
     pull_requests_end,
 )
+from db.queries.github_app import projects_on
 from db.queries.previews import preview_close, preview_find, preview_lock, previews_of_branch
-from db.queries.projects import project_find_by_github_repo, project_lock
+from db.queries.projects import project_lock
 from db.session import Transaction, UnitOfWork
 from events.envelope import Envelope
 from events.github import PullRequestReceived
 from events.previews import BranchPushed, PreviewApproved
 from events.states import DeliveryState
 from zeitwork import clock, logs
+from zeitwork.github import addresses
 from zeitwork.github.app import GitHubApp
 
 _log = logs.get(__name__)
@@ -57,9 +59,8 @@ async def pull_request_received(
         return Drop("unknown delivery")
     if delivery.state is not DeliveryState.RECEIVED:
         return Done()
-    projects = await project_find_by_github_repo(
-        tx.session, event.github_repo, installation_id=event.github_installation_id
-    )
+    name, projects = await projects_on(tx.session, event)
+    event = _called(event, name)
     state, reason = DeliveryState.IGNORED, f"no project uses the repository {event.github_repo}"
     if projects:
         pull = await _note(tx, event, files)
@@ -112,6 +113,18 @@ async def preview_approved(tx: Transaction, event: PreviewApproved) -> Outcome:
         return Drop("the preview is gone")
     await bring(tx, project, of_pull_request(pull))
     return Done()
+
+
+def _called(event: PullRequestReceived, name: str) -> PullRequestReceived:
+    """The event with the repository's name of today."""
+    own = event.head_repo == event.github_repo
+    return event.model_copy(
+        update={
+            "github_repo": name,
+            "head_repo": name if own else event.head_repo,
+            "clone_url": addresses.renamed(event.clone_url, event.github_repo, name),
+        }
+    )
 
 
 async def _note(

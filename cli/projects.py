@@ -28,6 +28,9 @@ async def create(
     *,
     repo: Annotated[str | None, Parameter(help="GitHub repository, owner/name.")] = None,
     clone_url: Annotated[str | None, Parameter(help="Any URL that git understands.")] = None,
+    installation: Annotated[
+        int | None, Parameter(help="Installation of the GitHub App, by its number.")
+    ] = None,
     branch: Annotated[str, Parameter(help="Branch that deploys to production.")] = "main",
     root: Annotated[str, Parameter(help="Directory of the application in the repository.")] = "",
     health_path: Annotated[str, Parameter(help="Path that answers once it is ready.")] = "/",
@@ -48,6 +51,7 @@ async def create(
                 "organisation": organisation,
                 "slug": slug,
                 "github_repo": repo,
+                "github_installation_id": installation,
                 "clone_url": clone_url,
                 "default_branch": branch,
                 "root_directory": root,

@@ -23,6 +23,7 @@ from consumers.builds.refs import GitRefs
 from consumers.dead_letters.gauge import DeadLetterGauge
 from consumers.deployments.reconciler import DeploymentReconciler
 from consumers.deploys.reconciler import TriggerReconciler
+from consumers.github.commenter import Commenter
 from consumers.github.redeliveries import Redeliverer
 from consumers.github.reports import Reporter
 from consumers.nodes.heartbeats import HeartbeatListener, NodeReconciler
@@ -31,7 +32,7 @@ from consumers.previews.reconciler import PreviewReconciler
 from consumers.registry import GROUPS, bindings
 from consumers.runtime import ConsumerRuntime
 from consumers.scheduling.handler import PlacementReconciler
-from consumers.wiring import Reports, Silence, Wiring
+from consumers.wiring import Comments, Reports, Silence, Wiring
 from db import wake
 from db.engine import Database
 from db.leased import LeasedLoop
@@ -73,6 +74,7 @@ async def run(settings: Settings, groups: Sequence[str] = GROUPS) -> int:
         github=github,
         github_web_url=settings.github.web_url,
         reports=_reports(settings, work, github),
+        comments=_comments(settings, work, github),
     )
     services: list[Service] = [
         database,
@@ -107,6 +109,12 @@ def _reports(settings: Settings, work: UnitOfWork, app: GitHubApp | None) -> Rep
     if app is None:
         return Silence()
     return Reporter(work, app, kinds=settings.github.reports, visit=settings.url_of)
+
+
+def _comments(settings: Settings, work: UnitOfWork, app: GitHubApp | None) -> Comments:
+    if app is None or "comments" not in settings.github.reports:
+        return Silence()
+    return Commenter(work, app, visit=settings.url_of, logs=settings.github.logs_of)
 
 
 def _github(

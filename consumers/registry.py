@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from consumers.binding import Binding, Bound, RawBinding
@@ -118,23 +119,28 @@ _REPORTED: tuple[type[Event], ...] = (
 )
 
 
+_COMMENTED: tuple[type[Event], ...] = (
+    deployment_facts.DeploymentActivated,
+    deployment_facts.DeploymentBuilding,
+    deployment_facts.DeploymentCancelled,
+    deployment_facts.DeploymentCreated,
+    deployment_facts.DeploymentDeploying,
+    deployment_facts.DeploymentFailed,
+    deployment_facts.DeploymentStopped,
+    preview_facts.PreviewClosed,
+    preview_facts.PreviewWaiting,
+)
+
+
 def _triggers(wiring: Wiring) -> dict[str, Bound | tuple[Bound, ...]]:
     """What asks for deployments."""
+    deployer = Deployer(wiring.work, wiring.refs, web_url=wiring.github_web_url)
     return {
         "deploys": Binding(
-            streams.DEPLOYS,
-            {trigger_facts.DeployRequested: Deployer(wiring.work, wiring.refs).deploy_requested},
+            streams.DEPLOYS, {trigger_facts.DeployRequested: deployer.deploy_requested}
         ),
         "github": _github(wiring),
-        "previews": _facts(
-            wiring,
-            streams.PREVIEWS,
-            {
-                github_facts.PullRequestReceived: previews.pull_request_received,
-                preview_facts.BranchPushed: previews.branch_pushed,
-                preview_facts.PreviewApproved: previews.preview_approved,
-            },
-        ),
+        "previews": _previews(wiring),
     }
 
 
@@ -183,9 +189,12 @@ def _facts(
     )
 
 
-def _github_reports(wiring: Wiring) -> Binding:
-    report = wiring.reports.deployment_changed
-    return Binding(streams.GITHUB_REPORTS, dict.fromkeys(_REPORTED, report))
+def _github_reports(wiring: Wiring) -> tuple[Binding, Binding]:
+    report, comment = wiring.reports.deployment_changed, wiring.comments.preview_changed
+    return (
+        Binding(streams.GITHUB_REPORTS, dict.fromkeys(_REPORTED, report)),
+        Binding(streams.GITHUB_COMMENTS, dict.fromkeys(_COMMENTED, comment)),
+    )
 
 
 def _github(wiring: Wiring) -> tuple[Binding, Binding]:
@@ -206,6 +215,24 @@ def _github(wiring: Wiring) -> tuple[Binding, Binding]:
     )
     pushes = _facts(wiring, streams.GITHUB, {github_facts.PushReceived: github.push_received})
     return pushes, installations
+
+
+def _previews(wiring: Wiring) -> Binding:
+    durable = streams.PREVIEWS
+    pulls = previews.PullRequests(
+        wiring.work, app=wiring.github, consumer=durable.name + wiring.inbox_suffix
+    )
+    facts = _facts(
+        wiring,
+        durable,
+        {
+            preview_facts.BranchPushed: previews.branch_pushed,
+            preview_facts.PreviewApproved: previews.preview_approved,
+        },
+    )
+    return replace(
+        facts, handlers={**facts.handlers, github_facts.PullRequestReceived: pulls.received}
+    )
 
 
 def _operator(wiring: Wiring) -> Operator:

@@ -10,6 +10,7 @@ from db.session import UnitOfWork
 from events.bus import Bus
 from events.envelope import Envelope
 from zeitwork.cache import Cache
+from zeitwork.config import GITHUB_WEB_URL
 from zeitwork.github.app import GitHubApp
 
 
@@ -36,10 +37,19 @@ class Reports(Protocol):
     async def deployment_changed(self, envelope: Envelope) -> Outcome: ...
 
 
+class Comments(Protocol):
+    """See `consumers.github.commenter.Commenter`."""
+
+    async def preview_changed(self, envelope: Envelope) -> Outcome: ...
+
+
 class Silence:
-    """Reports to nobody: there is no App."""
+    """Tells nobody: there is no App, or it is not wanted."""
 
     async def deployment_changed(self, _envelope: Envelope) -> Outcome:
+        return Done()
+
+    async def preview_changed(self, _envelope: Envelope) -> Outcome:
         return Done()
 
 
@@ -51,6 +61,7 @@ class Wiring:
         github: the App, where there is one.
         github_web_url: where its repositories are.
         reports: tells GitHub how deployments stand.
+        comments: tells it on pull requests how their previews stand.
         inbox_suffix: makes each consumer's name in the inbox another, for a replay.
     """
 
@@ -62,6 +73,7 @@ class Wiring:
     drain_seconds: float
     cache: Cache
     github: GitHubApp | None = None
-    github_web_url: str = "https://github.com"
+    github_web_url: str = GITHUB_WEB_URL
     reports: Reports = field(default_factory=Silence)
+    comments: Comments = field(default_factory=Silence)
     inbox_suffix: str = ""

@@ -30,6 +30,7 @@ class PushReceived(Event, type="push.received"):
     another host than GitHub names its project; `github_repo` is then `git:` and the project's id.
 
     Attributes:
+        github_repo_id: what GitHub calls the repository whatever its name; None elsewhere.
         before: the commit that the reference pointed at, None for one that was made by the push.
         pushed_at: when, by the sender's clock: pushes may come late and out of order.
         files: what changed, None where that is not known.
@@ -46,6 +47,7 @@ class PushReceived(Event, type="push.received"):
     commit_message: str
     pusher: str
     project_id: str | None = None
+    github_repo_id: int | None = None
     before: str | None = None
     pushed_at: datetime | None = None
     files: tuple[str, ...] | None = None
@@ -60,6 +62,7 @@ class PullRequestReceived(Event, type="pull_request.received"):
         head_repo: where the branch is, None when that repository is gone.
         skip_mark: the mark in the title.
         changed_at: when, by GitHub's clock.
+        github_repo_id: as of a push.
     """
 
     delivery_id: str
@@ -78,3 +81,4 @@ class PullRequestReceived(Event, type="pull_request.received"):
     clone_url: str
     changed_at: datetime
     skip_mark: str | None = None
+    github_repo_id: int | None = None

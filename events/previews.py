@@ -19,9 +19,15 @@ class ForkPolicy(StrEnum):
 
 
 class PreviewFact(Event):
-    """What every event about a preview says."""
+    """What every event about a preview says; the row may be gone when it is heard.
+
+    Attributes:
+        repository, pull_number: what it is a preview of; None for a branch.
+    """
 
     preview_id: str
+    repository: str | None = None
+    pull_number: int | None = None
 
 
 class PreviewOpened(PreviewFact, type="preview.opened"):

@@ -249,6 +249,24 @@ GITHUB_REPORTS: Final = replace(
     delays=(2.0, 10.0, 30.0, 120.0, 600.0),
     deferrals=200,
 )
+GITHUB_COMMENTS: Final = replace(
+    _facts(
+        "github-comments-v1",
+        "Keeps the comments on pull requests up to date",
+        deployments.DeploymentActivated,
+        deployments.DeploymentBuilding,
+        deployments.DeploymentCancelled,
+        deployments.DeploymentCreated,
+        deployments.DeploymentDeploying,
+        deployments.DeploymentFailed,
+        deployments.DeploymentStopped,
+        previews.PreviewClosed,
+        previews.PreviewWaiting,
+    ),
+    attempts=12,
+    delays=(2.0, 10.0, 30.0, 120.0, 600.0),
+    deferrals=200,
+)
 DEPLOYMENTS: Final = _facts(
     "deployments-v1",
     "Moves deployments along their states",
@@ -359,6 +377,7 @@ DURABLES: Final[Sequence[Durable]] = (
     DEPLOYMENTS,
     DEPLOYS,
     GITHUB,
+    GITHUB_COMMENTS,
     GITHUB_INSTALLATIONS,
     GITHUB_REPORTS,
     INSTANCES,

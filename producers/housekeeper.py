@@ -8,6 +8,7 @@ from db import inbox
 from db.queries import event_log
 from db.queries.dead_letters import dead_letters_purge
 from db.queries.github import git_facts_purge
+from db.queries.github_comments import comments_purge
 from db.queries.triggers import triggers_purge
 from db.queries.variables import variables_discard
 from db.session import UnitOfWork
@@ -41,5 +42,6 @@ class Housekeeper:
             await variables_discard(tx.session, now - _REPLACED_KEPT)
             await triggers_purge(tx.session, now - _DECIDED_KEPT)
             await git_facts_purge(tx.session, now - _INBOX_KEPT)
+            await comments_purge(tx.session, now - _INBOX_KEPT)
         if dropped:
             _log.info("event log partitions dropped", partitions=dropped)

@@ -11,7 +11,7 @@ import os
 import platform
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -43,6 +43,9 @@ class ApiSettings(Section):
     outbox_max_age_seconds: float = Field(
         30.0, gt=0, description="with an event unpublished for longer, the process is not ready"
     )
+
+
+GITHUB_WEB_URL: Final = "https://github.com"
 
 
 class ConsumersSettings(Section):
@@ -92,14 +95,26 @@ class GitHubSettings(Section):
     api_url: str = Field(
         "https://api.github.com", description="GitHub Enterprise: https://HOST/api/v3"
     )
-    web_url: str = Field("https://github.com", description="where repositories are cloned from")
-    reports: frozenset[Literal["checks", "deployments", "statuses"]] = Field(
-        frozenset({"checks", "deployments", "statuses"}),
+    web_url: str = Field(GITHUB_WEB_URL, description="where repositories are cloned from")
+    reports: frozenset[Literal["checks", "comments", "deployments", "statuses"]] = Field(
+        frozenset({"checks", "comments", "deployments", "statuses"}),
         description="what is posted about deployments, as a JSON list",
+    )
+    logs_url: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="where people read logs, with {deployment} and {build} for the ids",
     )
     redelivery_hours: float = Field(
         72.0, ge=0, le=72, description="how far back failed webhooks are asked for again; 0: never"
     )
+
+    def logs_of(self, deployment_id: str, build_id: str | None) -> str:
+        """Where the logs of a deployment are: an address, or the command that prints them."""
+        if not self.logs_url:
+            return f"zeitwork logs {deployment_id}"
+        named = self.logs_url.replace("{deployment}", deployment_id)
+        return named.replace("{build}", build_id or "")
 
     @model_validator(mode="after")
     def _whole(self) -> GitHubSettings:

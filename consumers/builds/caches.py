@@ -2,8 +2,8 @@
 
 A build can write its cache, and installers trust what they have unpacked before: whoever shares a
 cache can plant packages in the builds of the others. So a project shares with no other project,
-though it be on the same repository, and code that is not trusted not with the code that is. Layers
-of dependencies lie beside them, where no build can write.
+though it be on the same repository, and the build of a fork's commit has an empty cache of its own,
+which goes with it. Layers of dependencies lie beside them, where no build can write.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Generator
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Generator
+from typing import Any
 
 from typing_extensions import override
 
@@ -30,9 +30,6 @@ _MOST_CHARACTERS = 8_000  # of one line
 _PAUSE_SECONDS = 1.0
 _LAST_SECONDS = 10.0  # to store the rest when the build has ended
 
-Mask: TypeAlias = Callable[[str], str]
-"""Takes each piece of the log once and in order, lines between line feeds; gives back as many."""
-
 
 class LogWriter(Worker):
     """Takes lines without waiting; `stop` returns when they are stored or PostgreSQL stays away.
@@ -50,7 +47,6 @@ class LogWriter(Worker):
         work: UnitOfWork,
         bus: Bus,
         last_line: int,
-        mask: Mask = str,
         most_lines: int = _MOST_LINES,
     ) -> None:
         super().__init__()
@@ -59,10 +55,9 @@ class LogWriter(Worker):
         self._work = work
         self._bus = bus
         self._number = last_line
-        self._mask = mask
         self._most_lines = most_lines
         self._waiting: list[Line] = []
-        self._masked: list[Line] = []
+        self._batch: list[Line] = []
         self._written = asyncio.Event()
         self._room = _Room()
         self._cut = False
@@ -101,46 +96,42 @@ class LogWriter(Worker):
         try:
             await patient(_LAST_SECONDS)(self._flush)
         except ZeitworkError as error:
-            lost = len(self._masked) + len(self._waiting)
+            lost = len(self._batch) + len(self._waiting)
             _log.error("build log cut", build_id=self._build.id, lines=lost, code=error.code)
 
     def _add(self, text: str, stream: Stream) -> None:
         for each in text.split("\n"):
             self._number += 1
-            self._waiting.append(Line(self._number, clock.now(), each, stream))
+            line = Line(self._number, clock.now(), each[:_MOST_CHARACTERS], stream)
+            self._waiting.append(line)
         if len(self._waiting) >= _MOST_WAITING:
             self._room.close()
         self._written.set()
 
     async def _flush(self) -> None:
         self._written.clear()
-        if not self._masked and not self._waiting:
+        if not self._batch and not self._waiting:
             return
         while self._next():
             async with self._work.transaction() as tx:
                 build = await build_lock(tx.session, self._build.id)
                 if build is None or build.lease_token != self._token or build.log_packed:
-                    self._masked.clear()
+                    self._batch.clear()
                     self._waiting.clear()
                     break
-                await build_logs_append(tx.session, self._build, self._masked)
-            self._masked.clear()
+                await build_logs_append(tx.session, self._build, self._batch)
+            self._batch.clear()
         else:
             await self._tell()
         self._room.open()
 
     def _next(self) -> bool:
-        """Mask the next batch, once: masking may know what came before. False at the end."""
-        if not self._masked and self._waiting:
-            batch, self._waiting = self._waiting[:_BATCH_LINES], self._waiting[_BATCH_LINES:]
-            texts = self._mask("\n".join(line.text for line in batch)).split("\n")
-            self._masked = [
-                Line(line.number, line.at, text[:_MOST_CHARACTERS], line.stream)
-                for line, text in zip(batch, texts, strict=True)
-            ]
+        """Have a batch to store: the one that was not stored, or the next. False at the end."""
+        if not self._batch:
+            self._batch, self._waiting = self._waiting[:_BATCH_LINES], self._waiting[_BATCH_LINES:]
         if len(self._waiting) < _MOST_WAITING:
             self._room.open()
-        return bool(self._masked)
+        return bool(self._batch)
 
     async def _tell(self) -> None:
         """Ring for whoever follows; they read the table, and look there without us as well."""

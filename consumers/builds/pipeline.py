@@ -55,7 +55,7 @@ class BuildRequest:
     Attributes:
         variables: for the environment of the build's commands.
         masking: what must not appear in the log.
-        trusted: False for code of a fork, which shares no cache with code of the project.
+        trusted: False for code of a fork, whose build shares no cache with others.
     """
 
     build_id: str
@@ -70,8 +70,7 @@ class BuildRequest:
     @property
     def cache_owner(self) -> str:
         """Whose builds share the cache."""
-        owner = self.project_id or clone_url.parse(self.clone_url).address
-        return owner if self.trusted else f"{owner} forks"
+        return self.project_id or clone_url.parse(self.clone_url).address
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +244,7 @@ class Pipeline:
     ) -> None:
         plan, transcript = intended.plan, job.transcript
         with (
-            caches.cache_of(self._cache_dir, job.request.cache_owner) as cache,
+            caches.cache_of(self._caches(job), job.request.cache_owner) as cache,
             _step("build", transcript, f"Building with the {intended.builder.name} builder"),
         ):
             if group.lacks and plan.all_commands:
@@ -269,6 +268,10 @@ class Pipeline:
             await intended.builder.build(plan, workshop)
             if not plan.all_commands and plan.runtime == "process":
                 transcript.say("There is nothing to install or to compile")
+
+    def _caches(self, job: _Job) -> Path:
+        """Where the build's cache is; one that is not trusted takes its own along when it ends."""
+        return self._cache_dir if job.request.trusted else job.folder / "cache"
 
     @asynccontextmanager
     async def _group(self, job: _Job, *, wanted: bool) -> AsyncIterator[cgroups.Group]:

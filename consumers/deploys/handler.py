@@ -16,6 +16,7 @@ from events.states import TriggerState
 from events.triggers import DeployRequested
 from zeitwork import logs
 from zeitwork.errors import SourceUnavailable
+from zeitwork.github import addresses
 
 _log = logs.get(__name__)
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -24,9 +25,10 @@ _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 class Deployer:
     """Looks the reference up, outside of any transaction, and deploys what it names."""
 
-    def __init__(self, work: UnitOfWork, refs: Refs) -> None:
+    def __init__(self, work: UnitOfWork, refs: Refs, *, web_url: str) -> None:
         self._work = work
         self._refs = refs
+        self._web_url = web_url
 
     async def deploy_requested(self, envelope: Envelope) -> Outcome:
         event = envelope.data
@@ -40,7 +42,7 @@ class Deployer:
             project = await project_find(session, trigger.project_id)
         if project is None:
             return Done()
-        clone_url = _clone_url(project, trigger)
+        clone_url = self._clone_url(project, trigger)
         try:
             commit_sha = await self._commit(project, clone_url, trigger.ref)
         except SourceUnavailable as error:
@@ -87,7 +89,8 @@ class Deployer:
                 trigger_finish(trigger, reason)
         return Done()
 
-
-def _clone_url(project: Project, trigger: Trigger) -> str | None:
-    on_github = f"https://github.com/{project.github_repo}.git" if project.github_repo else None
-    return trigger.clone_url or project.clone_url or on_github
+    def _clone_url(self, project: Project, trigger: Trigger) -> str | None:
+        said = trigger.clone_url or project.clone_url
+        if said is not None or project.github_repo is None:
+            return said
+        return addresses.clone_url(self._web_url, project.github_repo)

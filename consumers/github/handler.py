@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from consumers.github.order import Move, is_late
-from consumers.github.rules import Filters, Place, Push, Verdict, judge
+from consumers.github.rules import Place, Push, Verdict, judge
 from consumers.outcomes import Done, Drop, Outcome
+from consumers.path_filters import Filters
 from db.models import Environment, GitRef, Project
 from db.queries.deployments import Source, deployment_create
 from db.queries.github import delivery_finish, delivery_lock, git_ref_lock
+from db.queries.github_app import projects_on
 from db.queries.projects import (
     environment_lock_if_there,
     environments_of,
     project_find,
-    project_find_by_github_repo,
 )
 from db.queries.triggers import Asked, trigger_decided
 from db.session import Transaction
@@ -24,6 +25,7 @@ from events.previews import BranchPushed
 from events.states import DeliveryState
 from events.triggers import TriggerKind
 from zeitwork import clock, logs
+from zeitwork.github import addresses
 
 _log = logs.get(__name__)
 
@@ -35,7 +37,13 @@ async def push_received(tx: Transaction, event: PushReceived) -> Outcome:
         return Drop("unknown delivery")
     if delivery.state is not DeliveryState.RECEIVED:
         return Done()
-    projects = await _projects(tx, event)
+    name, projects = await _projects(tx, event)
+    event = event.model_copy(
+        update={
+            "github_repo": name,
+            "clone_url": addresses.renamed(event.clone_url, event.github_repo, name),
+        }
+    )
     push = Push(event.ref, deleted=event.deleted, files=event.files, skip_mark=event.skip_mark)
     if projects:
         push = replace(push, late=await _note(tx, event))
@@ -62,13 +70,12 @@ async def push_received(tx: Transaction, event: PushReceived) -> Outcome:
     return Done()
 
 
-async def _projects(tx: Transaction, event: PushReceived) -> Sequence[Project]:
+async def _projects(tx: Transaction, event: PushReceived) -> tuple[str, Sequence[Project]]:
+    """Those that it is about, and the name of today of the repository."""
     if event.project_id is None:
-        return await project_find_by_github_repo(
-            tx.session, event.github_repo, installation_id=event.github_installation_id
-        )
+        return await projects_on(tx.session, event)
     named = await project_find(tx.session, event.project_id)
-    return [] if named is None or named.closing_at is not None else [named]
+    return event.github_repo, [] if named is None or named.closing_at is not None else [named]
 
 
 def _nobody(event: PushReceived) -> str:

@@ -25,13 +25,13 @@ from db.queries.github_app import (
     installation_lock,
     installation_put,
     moment,
-    projects_follow,
     repositories_keep,
     repositories_put,
     repositories_remove,
     repository_delete,
     repository_find,
 )
+from db.queries.github_moves import projects_follow
 from db.session import Take, Transaction, UnitOfWork
 from events.envelope import Envelope
 from events.installations import InstallationChanged, RepositoryChanged

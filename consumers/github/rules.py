@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consumers import globs
+from consumers.path_filters import Filters, why_unchanged
 from events.environments import EnvironmentKind
 
 _BRANCH = "refs/heads/"
@@ -47,16 +48,6 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
-    """What of a repository a project is made of; see `db.models.projects.Project`."""
-
-    root_directory: str = ""
-    include: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    preview_branches: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """What a push means for one project.
 
@@ -92,27 +83,6 @@ def judge(push: Push, filters: Filters, places: Sequence[Place]) -> Verdict:
     if unchanged is not None:
         return Verdict(why_not=unchanged)
     return Verdict(deploys=following, previews=previews)
-
-
-def why_unchanged(files: Sequence[str] | None, filters: Filters) -> str | None:
-    """The reason when none of the changed files belongs to the project."""
-    include = included(filters)
-    if not files or (not include and not filters.exclude):
-        return None
-    left = [file for file in files if not globs.any_matches(filters.exclude, file)]
-    if not left:
-        return f"all {len(files)} changed files match the excluded paths"
-    if include and not any(globs.any_matches(include, file) for file in left):
-        return f"none of the {len(files)} changed files matches {', '.join(include)}"
-    return None
-
-
-def included(filters: Filters) -> tuple[str, ...]:
-    """The globs that count; a root directory is one unless others are given."""
-    if filters.include:
-        return tuple(filters.include)
-    root = filters.root_directory.strip("/")
-    return (f"{root}/**",) if root else ()
 
 
 def _follows(place: Place, branch: str) -> bool:

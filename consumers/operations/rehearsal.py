@@ -38,6 +38,7 @@ def rehearsing(wiring: Wiring, rehearsal: Rehearsal, refused: Refused) -> Wiring
         cache=RecordingCache(wiring.cache, refused),
         bus=RecordingBus(wiring.bus, refused),
         reports=RefusingReports(refused),
+        comments=RefusingReports(refused),
     )
 
 
@@ -55,13 +56,17 @@ class RefusingBuilder:
 
 
 class RefusingReports:
-    """Says about which deployment it was to tell GitHub."""
+    """Says about which deployment or preview it was to tell GitHub."""
 
     def __init__(self, refused: Refused) -> None:
         self._refused = refused
 
     async def deployment_changed(self, envelope: Envelope) -> Outcome:
         self._refused.note("github.report", deployment_id=envelope.subject)
+        return Drop("a dry run posts nothing")
+
+    async def preview_changed(self, envelope: Envelope) -> Outcome:
+        self._refused.note("github.comment", about=envelope.subject)
         return Drop("a dry run posts nothing")
 
 

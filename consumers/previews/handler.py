@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+from consumers.handling import once
 from consumers.outcomes import Done, Drop, Outcome
+from consumers.previews.changes import Changes
 from consumers.previews.keeper import bring, of_branch, of_pull_request
 from consumers.previews.plan import Plan, Step, is_news
 from db.models import Project, PullRequest
@@ -16,31 +19,51 @@ from db.queries.github import (
     pull_request_lock,
     pull_requests_end,
 )
+from db.queries.github_app import projects_on
 from db.queries.previews import preview_close, preview_find, preview_lock, previews_of_branch
-from db.queries.projects import project_find_by_github_repo, project_lock
-from db.session import Transaction
+from db.queries.projects import project_lock
+from db.session import Transaction, UnitOfWork
+from events.envelope import Envelope
 from events.github import PullRequestReceived
 from events.previews import BranchPushed, PreviewApproved
 from events.states import DeliveryState
 from zeitwork import clock, logs
+from zeitwork.github import addresses
+from zeitwork.github.app import GitHubApp
 
 _log = logs.get(__name__)
 _HEADS = "refs/heads/"
 
 
-async def pull_request_received(tx: Transaction, event: PullRequestReceived) -> Outcome:
+class PullRequests:
+    """The handler of pull requests; `consumer` is its durable's name in the inbox."""
+
+    def __init__(self, work: UnitOfWork, *, app: GitHubApp | None, consumer: str) -> None:
+        self._work = work
+        self._changes = Changes(work, app)
+        self._consumer = consumer
+
+    async def received(self, envelope: Envelope) -> Outcome:
+        event = envelope.data
+        assert isinstance(event, PullRequestReceived)  # noqa: S101 - bound so by the registry
+        take = partial(pull_request_received, files=await self._changes.of(event))
+        return await once(self._work, self._consumer, take)(envelope)
+
+
+async def pull_request_received(
+    tx: Transaction, event: PullRequestReceived, *, files: Sequence[str] | None
+) -> Outcome:
     """Note the pull request unless something newer is known, then look at all its projects."""
     delivery = await delivery_lock(tx.session, event.delivery_id)
     if delivery is None:
         return Drop("unknown delivery")
     if delivery.state is not DeliveryState.RECEIVED:
         return Done()
-    projects = await project_find_by_github_repo(
-        tx.session, event.github_repo, installation_id=event.github_installation_id
-    )
+    name, projects = await projects_on(tx.session, event)
+    event = _called(event, name)
     state, reason = DeliveryState.IGNORED, f"no project uses the repository {event.github_repo}"
     if projects:
-        pull = await _note(tx, event)
+        pull = await _note(tx, event, files)
         if pull is None:
             reason = f"something newer was heard of pull request {event.number}"
         else:
@@ -92,7 +115,21 @@ async def preview_approved(tx: Transaction, event: PreviewApproved) -> Outcome:
     return Done()
 
 
-async def _note(tx: Transaction, event: PullRequestReceived) -> PullRequest | None:
+def _called(event: PullRequestReceived, name: str) -> PullRequestReceived:
+    """The event with the repository's name of today."""
+    own = event.head_repo == event.github_repo
+    return event.model_copy(
+        update={
+            "github_repo": name,
+            "head_repo": name if own else event.head_repo,
+            "clone_url": addresses.renamed(event.clone_url, event.github_repo, name),
+        }
+    )
+
+
+async def _note(
+    tx: Transaction, event: PullRequestReceived, files: Sequence[str] | None
+) -> PullRequest | None:
     """The row as it is now; None when it is newer than the event."""
     said = {
         "action": event.action,
@@ -107,6 +144,7 @@ async def _note(tx: Transaction, event: PullRequestReceived) -> PullRequest | No
         "clone_url": event.clone_url,
         "skip_mark": event.skip_mark,
         "changed_at": event.changed_at,
+        "files": None if files is None else list(files),
     }
     key = {"repository": event.github_repo, "number": event.number}
     inserted = await pull_request_insert(tx.session, {**key, **said})

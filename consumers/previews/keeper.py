@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from consumers import globs
+from consumers.path_filters import why_unchanged
 from consumers.previews import hosts
 from consumers.previews import plan as rules
+from consumers.previews.changes import filters_of
 from consumers.previews.plan import Plan, Standing, Step, Terms, plan
 from db.models import Environment, GitRef, Preview, Project, PullRequest
 from db.queries.deployments import Source, deployment_create
+from db.queries.github_app import project_lost_source
 from db.queries.previews import (
     preview_close,
     preview_emit,
@@ -33,6 +37,7 @@ from events.triggers import TriggerKind
 from zeitwork import clock, ids
 
 _HEADS = "refs/heads/"
+_LOST = "the repository is gone, or was taken from the GitHub App's installation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Wish:
         key: see `Preview.source`.
         ref: where git finds the commit, also one that came from a fork.
         noted_at: when there was news of it last.
+        files: what it changes, None where that is not known.
     """
 
     key: str
@@ -56,6 +62,7 @@ class Wish:
     actor: str
     noted_at: datetime
     delivery_id: str | None = None
+    files: Sequence[str] | None = None
 
 
 def of_pull_request(pull: PullRequest, *, delivery_id: str | None = None) -> Wish:
@@ -77,6 +84,7 @@ def of_pull_request(pull: PullRequest, *, delivery_id: str | None = None) -> Wis
         actor=pull.author,
         noted_at=pull.noted_at,
         delivery_id=delivery_id,
+        files=pull.files,
     )
 
 
@@ -113,9 +121,12 @@ async def bring(tx: Transaction, project: Project, wish: Wish) -> Plan:
         others=active - has_place,
     )
     enabled = project.previews_enabled and project.closing_at is None
-    terms = Terms(enabled, project.preview_limit, project.preview_forks)
+    lost = _LOST if await project_lost_source(tx.session, project) else None
+    terms = Terms(enabled, project.preview_limit, project.preview_forks, lost)
     expired = clock.now() > wish.noted_at + expiry(project)
-    chosen = plan(replace(wish.source, expired=expired), standing, terms)
+    unchanged = why_unchanged(wish.files, filters_of(project))
+    source = replace(wish.source, expired=expired, unchanged=unchanged)
+    chosen = plan(source, standing, terms)
     match chosen.step:
         case Step.CLOSE if preview is not None:
             await preview_close(tx, preview, reason=chosen.reason or "")
@@ -171,7 +182,12 @@ async def _wait(
     if told:
         return
     preview.reason = chosen.reason
-    said = facts.PreviewWaiting(preview_id=preview.id, reason=chosen.reason or "")
+    said = facts.PreviewWaiting(
+        preview_id=preview.id,
+        repository=preview.repository,
+        pull_number=preview.pull_number,
+        reason=chosen.reason or "",
+    )
     preview_emit(tx, preview, said)
     trigger_decided(tx, project, _asked(wish), chosen.reason or "")
 
@@ -222,7 +238,12 @@ async def _place(tx: Transaction, project: Project, preview: Preview, wish: Wish
     )
     check(preview.state, PreviewState.ACTIVE)
     preview.state, preview.environment_id = PreviewState.ACTIVE, environment.id
-    opened = facts.PreviewOpened(preview_id=preview.id, environment_id=environment.id)
+    opened = facts.PreviewOpened(
+        preview_id=preview.id,
+        repository=preview.repository,
+        pull_number=preview.pull_number,
+        environment_id=environment.id,
+    )
     preview_emit(tx, preview, opened)
     return environment
 

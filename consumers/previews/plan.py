@@ -34,6 +34,7 @@ class Source:
     Attributes:
         expired: nothing was heard of it for as long as the project keeps previews.
         ending: why it is not open.
+        unchanged: why what it changes does not concern the project.
     """
 
     open: bool
@@ -43,6 +44,7 @@ class Source:
     skip_mark: str | None = None
     expired: bool = False
     ending: str = "the pull request is closed"
+    unchanged: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,12 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the project says about previews."""
+    """What the project says about previews; `lost` is why it can have none, whatever it says."""
 
     enabled: bool
     limit: int
     forks: ForkPolicy
+    lost: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,8 @@ def plan(source: Source, standing: Standing, terms: Terms) -> Plan:
     """The next step; asking again once it is done gives NOTHING, or WAIT for the same reason."""
     if not source.open:
         return _end(standing, source.ending)
+    if terms.lost is not None:
+        return _end(standing, terms.lost)
     if not terms.enabled:
         return _end(standing, "previews of the project are off")
     if source.expired:
@@ -94,6 +99,8 @@ def plan(source: Source, standing: Standing, terms: Terms) -> Plan:
         return Plan(Step.WAIT, "the pull request is a draft")
     if source.skip_mark is not None:
         return Plan(Step.WAIT, f"the title says {source.skip_mark}")
+    if source.unchanged is not None:
+        return Plan(Step.WAIT, source.unchanged)
     guarded = source.from_fork and terms.forks is ForkPolicy.APPROVE
     if guarded and standing.approved_sha != source.head_sha:
         return Plan(Step.WAIT, "a commit from a fork has to be approved")

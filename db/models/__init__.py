@@ -15,6 +15,7 @@ from db.models.github_app import (
     GitHubReport,
     GitHubRepository,
 )
+from db.models.github_comments import GitHubComment
 from db.models.hooks import DeployHook
 from db.models.instances import Instance
 from db.models.nodes import Node
@@ -41,6 +42,7 @@ __all__ = [
     "DeploymentVariable",
     "Environment",
     "EventLog",
+    "GitHubComment",
     "GitHubDeliveryScan",
     "GitHubInstallation",
     "GitHubRedelivery",

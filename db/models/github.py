@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import Boolean, Index, Integer, LargeBinary, String, Text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.columns import CreatedAt, Id, Prose, Utc, state
@@ -62,6 +63,9 @@ class PullRequest(Base):
 
     A closed one is kept for a while, so that what was said of it before and comes late is seen to
     be late.
+
+    Attributes:
+        files: the paths that it changes, None where that is not known.
     """
 
     __tablename__ = "pull_requests"
@@ -80,4 +84,5 @@ class PullRequest(Base):
     clone_url: Mapped[str] = mapped_column(Text)
     skip_mark: Mapped[str | None] = mapped_column(String(32))
     changed_at: Mapped[Utc]
+    files: Mapped[list[str] | None] = mapped_column(JSONB(none_as_null=True))
     noted_at: Mapped[Utc] = mapped_column(index=True)

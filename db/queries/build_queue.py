@@ -27,7 +27,11 @@ _BUILDER_GONE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """What a build belongs to: its causes, its log so far; and whether its code is trusted."""
+    """The thread of causes that a build belongs to, and where its log ends so far.
+
+    Attributes:
+        trusted: see `Deployment.trusted`.
+    """
 
     correlation_id: str
     traceparent: str | None

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.direct import Direct
 from db.models import GitRef, Preview, Project, PullRequest, WebhookDelivery
+from db.queries.github_app import source_gone
 from events.states import DeliveryState, check
 from zeitwork import clock, ids
 
@@ -167,6 +168,7 @@ async def pull_requests_without_preview(
         .where(
             Project.previews_enabled,
             Project.closing_at.is_(None),
+            ~source_gone(),
             PullRequest.open,
             # Older news than the project's limit would only bring up what has expired.
             PullRequest.noted_at

@@ -9,13 +9,25 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Update, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Update,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from db.models import GitHubInstallation, GitHubRepository, Project
-from db.session import Transaction
-from events.projects import ProjectSourceChanged
+from db.models import (
+    GitHubInstallation,
+    GitHubRepository,
+    Project,
+)
+from db.queries.projects import project_find_by_github_repo
+from events.github import PullRequestReceived, PushReceived
 from events.states import InstallationState, terminal
 
 _CHUNK = 1000  # rows in one statement
@@ -276,52 +288,43 @@ async def repository_named(session: AsyncSession, full_name: str) -> GitHubRepos
     return (await session.execute(query)).scalar_one_or_none()
 
 
-async def projects_follow(tx: Transaction, move: Move, *, web_url: str) -> Sequence[Project]:
-    """Let the projects on a repository go with it; those that did.
+def source_gone() -> ColumnElement[bool]:
+    """Whether a `Project` lost its repository: deleted, taken from its installation, or both.
 
-    A project that named the installation which had it names the one that has it now, unless that
-    one belongs to another organisation.
+    A suspension is not the end, and neither is a repository that was never heard of.
     """
-    taken = await repository_named(tx.session, move.before)
-    if move.before != move.after and taken is not None and taken.id != move.repository_id:
-        return []  # the old name is another repository's by now, and so are its projects
-    query = (
-        select(Project)
-        .where(Project.github_repo == move.before)
-        .where(
-            or_(
-                Project.github_installation_id.is_(None),
-                Project.github_installation_id.in_(
-                    [each for each in (move.installation_before, move.installation_after) if each]
-                ),
-            )
-        )
-        .order_by(Project.id)
-        .with_for_update()
+    here = (GitHubRepository.full_name == Project.github_repo) & (
+        GitHubRepository.installation_id.is_not_distinct_from(Project.github_installation_id)
     )
-    found = (await tx.session.execute(query)).scalars().all()
-    return [each for each in found if await _follow(tx, each, move, web_url)]
-
-
-async def _follow(tx: Transaction, project: Project, move: Move, web_url: str) -> bool:
-    if project.github_installation_id is not None and move.installation_after is not None:
-        there = await installation_lock(tx.session, move.installation_after)
-        if there is not None and there.organisation_id in {None, project.organisation_id}:
-            project.github_installation_id = move.installation_after
-    project.github_repo = move.after
-    if project.clone_url is not None and _same(project.clone_url, f"{web_url}/{move.before}"):
-        project.clone_url = f"{web_url}/{move.after}.git"
-    if project not in tx.session.dirty or not tx.session.is_modified(project):
-        return False
-    tx.emit(
-        ProjectSourceChanged(project_id=project.id, github_repo=move.after, previous=move.before),
-        subject=project.id,
-        version=project.version + 1,
-        organisation_id=project.organisation_id,
-        project_id=project.id,
+    uninstalled = exists().where(
+        GitHubInstallation.id == Project.github_installation_id,
+        GitHubInstallation.state == InstallationState.DELETED,
     )
-    return True
+    removed = exists().where(here, GitHubRepository.removed_at.is_not(None))
+    there = exists().where(here, GitHubRepository.removed_at.is_(None))
+    return or_(uninstalled, removed & ~there)
 
 
-def _same(clone_url: str, address: str) -> bool:
-    return clone_url.lower().removesuffix("/").removesuffix(".git") == address.lower()
+async def project_lost_source(session: AsyncSession, project: Project) -> bool:
+    query = select(source_gone()).select_from(Project).where(Project.id == project.id)
+    return (await session.execute(query)).scalar_one()
+
+
+async def projects_on(
+    session: AsyncSession, event: PushReceived | PullRequestReceived
+) -> tuple[str, Sequence[Project]]:
+    """The projects that an event is about, and the name by which they know the repository.
+
+    GitHub's id decides: an event may be older or younger than what we heard of a new name or owner.
+    """
+    known = None
+    if event.github_repo_id is not None:
+        known = await repository_find(session, event.github_repo_id)
+    if known is not None and known.removed_at is None:
+        here = known.installation_id or event.github_installation_id
+        found = await project_find_by_github_repo(session, known.full_name, installation_id=here)
+        if found:
+            return known.full_name, found
+    return event.github_repo, await project_find_by_github_repo(
+        session, event.github_repo, installation_id=event.github_installation_id
+    )

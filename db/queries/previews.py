@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import Preview, Project
+from db.queries.github_app import source_gone
 from db.queries.projects import environment_lock
 from db.queries.removal import environment_close
 from db.session import Transaction
@@ -75,12 +76,12 @@ async def previews_of_environment(session: AsyncSession, environment_id: str) ->
 async def previews_unwanted(
     session: AsyncSession, now: datetime, *, limit: int
 ) -> Sequence[Preview]:
-    """What has expired, and what is left of a project that makes no previews any more."""
+    """What has expired, and what is left of a project that can make no previews any more."""
     query = (
         select(Preview)
         .join(Project, Project.id == Preview.project_id)
         .where(
-            or_(Preview.expires_at < now, Project.previews_enabled.is_(False)),
+            or_(Preview.expires_at < now, Project.previews_enabled.is_(False), source_gone()),
             Preview.state != PreviewState.CLOSING,
         )
         .order_by(Preview.expires_at)
@@ -116,7 +117,13 @@ async def preview_close(tx: Transaction, preview: Preview, *, reason: str) -> No
         return
     check(preview.state, PreviewState.CLOSING)
     preview.state, preview.reason = PreviewState.CLOSING, reason
-    preview_emit(tx, preview, facts.PreviewClosed(preview_id=preview.id, reason=reason))
+    closed = facts.PreviewClosed(
+        preview_id=preview.id,
+        repository=preview.repository,
+        pull_number=preview.pull_number,
+        reason=reason,
+    )
+    preview_emit(tx, preview, closed)
     if preview.environment_id is None:
         await tx.session.delete(preview)
         return

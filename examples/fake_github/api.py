@@ -11,6 +11,7 @@ import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from examples.fake_github.git_http import changed_files
 from examples.fake_github.hooks import Hooks
 from examples.fake_github.state import Delivery, Installation, Json, Repository, State, Token, stamp
 
@@ -49,15 +50,19 @@ class Api:
         base = "/repos/{owner}/{name}"
         yield web.get(base, repo("metadata", self.repository))
         yield web.post(f"{base}/statuses/{{sha}}", repo("statuses", self.status))
+        yield web.get(f"{base}/commits/{{sha}}/statuses", repo("statuses", self.status_list))
         yield web.post(f"{base}/deployments", repo("deployments", self.deployment))
         yield web.get(f"{base}/deployments", repo("deployments", self.deployment_list))
-        yield web.post(
-            f"{base}/deployments/{{id}}/statuses", repo("deployments", self.deployment_status)
-        )
+        statuses = f"{base}/deployments/{{id}}/statuses"
+        yield web.post(statuses, repo("deployments", self.deployment_status))
+        yield web.get(statuses, repo("deployments", self.deployment_status_list))
         yield web.post(f"{base}/check-runs", repo("checks", self.check_run))
         yield web.patch(f"{base}/check-runs/{{id}}", repo("checks", self.check_run_update))
         yield web.get(f"{base}/commits/{{sha}}/check-runs", repo("checks", self.check_run_list))
-        yield web.post(f"{base}/issues/{{number}}/comments", repo("pull_requests", self.comment))
+        yield web.get(f"{base}/pulls/{{number}}/files", repo("pull_requests", self.file_list))
+        comments = f"{base}/issues/{{number}}/comments"
+        yield web.post(comments, repo("pull_requests", self.comment))
+        yield web.get(comments, repo("pull_requests", self.comment_list))
         yield web.patch(
             f"{base}/issues/comments/{{id}}", repo("pull_requests", self.comment_update)
         )
@@ -147,15 +152,7 @@ class Api:
             for each in self.state.visible(token.installation)
             if self.state.allows(token, each)
         ]
-        size, number = int(request.query.get("per_page", "30")), int(request.query.get("page", "1"))
-        headers = {}
-        if number * size < len(found):
-            following = request.url.update_query(page=str(number + 1))
-            headers["Link"] = f'<{following}>; rel="next"'
-        shown = found[(number - 1) * size : number * size]
-        return web.json_response(
-            {"total_count": len(found), "repositories": shown}, headers=headers
-        )
+        return _page(request, found, name="repositories")
 
     def _on_repository(
         self,
@@ -190,6 +187,11 @@ class Api:
             return problem(422, "Validation Failed")
         return self._keep(repository.statuses, {"sha": request.match_info["sha"], **content})
 
+    async def status_list(self, request: web.Request, repository: Repository) -> web.Response:
+        """Newest first, as GitHub does."""
+        sha = request.match_info["sha"]
+        return _page(request, [e for e in reversed(repository.statuses) if e["sha"] == sha])
+
     async def deployment(self, request: web.Request, repository: Repository) -> web.Response:
         content = await request.json()
         return self._keep(repository.deployments, {"sha": content["ref"], **content})
@@ -211,6 +213,13 @@ class Api:
         content = {"deployment_id": deployment, **await request.json()}
         return self._keep(repository.deployment_statuses, content)
 
+    async def deployment_status_list(
+        self, request: web.Request, repository: Repository
+    ) -> web.Response:
+        wanted = int(request.match_info["id"])
+        found = [e for e in repository.deployment_statuses if e["deployment_id"] == wanted]
+        return _page(request, found[::-1])
+
     async def check_run(self, request: web.Request, repository: Repository) -> web.Response:
         return self._keep(repository.check_runs, await request.json())
 
@@ -226,9 +235,26 @@ class Api:
         ]
         return web.json_response({"total_count": len(found), "check_runs": found})
 
+    async def file_list(self, request: web.Request, repository: Repository) -> web.Response:
+        pull = repository.pulls.get(int(request.match_info["number"]))
+        if pull is None:
+            return problem(404, "Not Found")
+        names = pull.files if pull.files is not None else await changed_files(repository, pull.sha)
+        return _page(request, [{"filename": name, "status": "modified"} for name in names])
+
     async def comment(self, request: web.Request, repository: Repository) -> web.Response:
         number = int(request.match_info["number"])
-        return self._keep(repository.comments, {"issue": number, **await request.json()})
+        content = await request.json()
+        if not content.get("body"):
+            return problem(422, "Validation Failed")
+        author = {"id": int(self.app_id), "client_id": f"Iv1.{self.app_id}", "slug": "zeitwork"}
+        made = {"issue": number, "performed_via_github_app": author, "body": content["body"]}
+        return self._keep(repository.comments, made)
+
+    async def comment_list(self, request: web.Request, repository: Repository) -> web.Response:
+        """Oldest first, by pages."""
+        number = int(request.match_info["number"])
+        return _page(request, [each for each in repository.comments if each["issue"] == number])
 
     async def comment_update(self, request: web.Request, repository: Repository) -> web.Response:
         return await self._change(request, repository.comments)
@@ -245,6 +271,18 @@ class Api:
                 each.update(await request.json())
                 return web.json_response(each)
         return problem(404, "Not Found")
+
+
+def _page(request: web.Request, found: list[Json], *, name: str | None = None) -> web.Response:
+    """A part of a list, and where the next one is; as a list, or in an object that counts it."""
+    size, number = int(request.query.get("per_page", "30")), int(request.query.get("page", "1"))
+    headers = {}
+    if number * size < len(found):
+        following = request.url.update_query(page=str(number + 1))
+        headers["Link"] = f'<{following}>; rel="next"'
+    shown = found[(number - 1) * size : number * size]
+    content = shown if name is None else {"total_count": len(found), name: shown}
+    return web.json_response(content, headers=headers)
 
 
 def _bearer(request: web.Request) -> str:

@@ -79,3 +79,20 @@ async def _backend(request: web.Request, repository: Repository, rest: str) -> w
     }
     status = int(headers.pop("Status", "200").split()[0])
     return web.Response(status=status, headers=headers, body=content)
+
+
+async def changed_files(repository: Repository, sha: str) -> list[str]:
+    """What a commit changes since it left `main`."""
+    assert repository.path is not None
+    process = await asyncio.create_subprocess_exec(
+        "git",
+        "-C",
+        str(repository.path),
+        "diff",
+        "--name-only",
+        "-z",
+        f"main...{sha}",
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+    return [name for name in said.decode(errors="replace").split("\0") if name]

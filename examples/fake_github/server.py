@@ -19,8 +19,10 @@ from examples.fake_github.state import (
     Delivery,
     Installation,
     Json,
+    Pull,
     Repository,
     State,
+    stamp,
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -190,6 +192,36 @@ class FakeGitHub:
             "pusher": {"name": repository.owner.login},
         }
         return await self.hooks.send("push", payload)
+
+    def open_pull(self, repository: Repository, branch: str, sha: str) -> Pull:
+        """A pull request to `main`; tells nobody, see `say_pull_request`."""
+        pull = Pull(len(repository.pulls) + 1, branch, sha, updated_at=self.state.tick())
+        repository.pulls[pull.number] = pull
+        return pull
+
+    async def say_pull_request(
+        self, repository: Repository, pull: Pull, action: str, *, installation: Installation
+    ) -> Delivery:
+        pull.open, pull.updated_at = action != "closed", self.state.tick()
+        there = self.state.repository_json(repository)
+        payload = {
+            "action": action,
+            "number": pull.number,
+            "pull_request": {
+                "number": pull.number,
+                "state": "open" if pull.open else "closed",
+                "title": pull.title,
+                "user": repository.owner.json(),
+                "draft": False,
+                "head": {"ref": pull.branch, "sha": pull.sha, "repo": there},
+                "base": {"ref": "main", "repo": there},
+                "updated_at": stamp(pull.updated_at),
+            },
+            "repository": there,
+            "installation": {"id": installation.id},
+            "sender": repository.owner.json(),
+        }
+        return await self.hooks.send("pull_request", payload)
 
     async def say_ping(self) -> Delivery:
         return await self.hooks.send("ping", {"zen": "Keep it logically awesome.", "hook_id": 1})

@@ -41,6 +41,23 @@ class Account:
         return {"id": self.id, "login": self.login, "type": self.type}
 
 
+@dataclass
+class Pull:
+    """A pull request of a branch of the repository itself, to `main`.
+
+    Attributes:
+        files: what it changes; None to ask git.
+    """
+
+    number: int
+    branch: str
+    sha: str
+    title: str = "A change"
+    open: bool = True
+    files: list[str] | None = None
+    updated_at: datetime = field(default_factory=now)
+
+
 @dataclass(eq=False)
 class Repository:
     """A repository; what was posted to it is kept as it came, with an id.
@@ -60,6 +77,7 @@ class Repository:
     deployment_statuses: list[Json] = field(default_factory=list)
     check_runs: list[Json] = field(default_factory=list)
     comments: list[Json] = field(default_factory=list)
+    pulls: dict[int, Pull] = field(default_factory=dict)
 
     @property
     def full_name(self) -> str:

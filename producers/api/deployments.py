@@ -38,6 +38,7 @@ from zeitwork import context
 from zeitwork.config import Settings
 from zeitwork.errors import Conflict, InvalidInput, NotFound
 from zeitwork.fields import Body, CommitSha, GitReference, GitUrl, Name, PageSize, Slug
+from zeitwork.github import addresses
 
 _RELEASING = "releasing"
 
@@ -114,7 +115,7 @@ async def create(call: Call) -> web.Response:
             trigger = trigger_request(tx, project, asked, environment_id=environment.id)
             await tx.session.flush()
             return call.reply(202, trigger_view(trigger))
-        deployment, build = await _deploy(tx, project, environment, body)
+        deployment, build = await _deploy(tx, project, environment, body, settings=call.settings)
     return call.reply(202, detail(deployment, environment, [build], [], call.settings))
 
 
@@ -137,7 +138,12 @@ async def _target(tx: Transaction, project: Project, name: str) -> Environment:
 
 
 async def _deploy(
-    tx: Transaction, project: Project, environment: Environment, body: NewDeployment
+    tx: Transaction,
+    project: Project,
+    environment: Environment,
+    body: NewDeployment,
+    *,
+    settings: Settings,
 ) -> tuple[Deployment, Build]:
     commit_sha = body.commit_sha or ""
     exact = not set(environment.branch) & set("*?")
@@ -145,7 +151,7 @@ async def _deploy(
         commit_sha=commit_sha,
         ref=f"refs/heads/{environment.branch}" if exact else commit_sha,
         commit_message=body.message or "",
-        clone_url=body.clone_url or project.clone_url or _github_url(project.github_repo),
+        clone_url=body.clone_url or _clone_url(project, settings),
         actor=context.current().actor,
     )
     deployment, build = await deployment_create(
@@ -279,7 +285,9 @@ def detail(
     )
 
 
-def _github_url(repo: str | None) -> str:
-    if repo is None:
+def _clone_url(project: Project, settings: Settings) -> str:
+    if project.clone_url is not None:
+        return project.clone_url
+    if project.github_repo is None:
         raise InvalidInput("The project has no repository: give clone_url.")
-    return f"https://github.com/{repo}.git"
+    return addresses.clone_url(settings.github.web_url, project.github_repo)

@@ -102,7 +102,12 @@ async def approve(call: Call) -> web.Response:
             raise Conflict(f"Its newest commit is {preview.head_sha}: look at that one first.")
         preview.approved_sha = body.commit_sha
         preview.approved_by = context.current().actor
-        said = PreviewApproved(preview_id=preview.id, commit_sha=body.commit_sha)
+        said = PreviewApproved(
+            preview_id=preview.id,
+            repository=preview.repository,
+            pull_number=preview.pull_number,
+            commit_sha=body.commit_sha,
+        )
         preview_emit(tx, preview, said)
     return call.reply(202, view(preview, None, call.settings))
 

@@ -40,6 +40,7 @@ _AnyPart = TypeVar("_AnyPart", bound=_Part)
 
 
 class _Repository(_Part):
+    id: int | None = Field(None, ge=1, lt=1 << 63)
     full_name: Text = Field(max_length=200, pattern=r"^[^/\s]+/[^/\s]+$")
     clone_url: Text = Field(max_length=2000)
     pushed_at: int | None = Field(None, ge=0, le=2**40)
@@ -138,6 +139,7 @@ def push(body: object, *, delivery_id: str) -> PushReceived:
         # Commits of a new or rewritten branch do not say how it differs from what was deployed.
         files=None if said.created or said.forced else changed(said.commits or []),
         skip_mark=skip_mark(message),
+        github_repo_id=said.repository.id,
     )
 
 
@@ -166,6 +168,7 @@ def pull_request(body: object, *, delivery_id: str) -> PullRequestReceived:
         clone_url=without_credentials(said.repository.clone_url),
         changed_at=pull.updated_at,
         skip_mark=skip_mark(pull.title),
+        github_repo_id=said.repository.id,
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from consumers.deploys.handler import Deployer
 from consumers.deploys.reconciler import PATIENCE, TriggerReconciler
-from db.models import DeployHook, Deployment, Preview, Trigger, WebhookDelivery
+from db.models import Build, DeployHook, Deployment, Preview, Trigger, WebhookDelivery
 from db.session import UnitOfWork
 from events.triggers import DeployRequested
 from producers.webhooks import git
@@ -30,6 +30,7 @@ from tests.support.factories import (
 from tests.support.previews import add_pull
 from tests.support.running import KnownRefs
 from zeitwork import clock
+from zeitwork.config import GitHubSettings
 
 HOOK_KEY = "key-of-the-installation"
 PUSH = {"ref": "refs/heads/main", "before": sha(1), "after": sha(2), "message": "a change"}
@@ -49,7 +50,7 @@ async def site(work: UnitOfWork) -> Site:
 async def found(work: UnitOfWork, **commits: str) -> KnownRefs:
     """Have consumers look up every reference that was asked for."""
     refs = KnownRefs(commits)
-    deployer = Deployer(work, refs)
+    deployer = Deployer(work, refs, web_url="https://git.acme.test/")
     for trigger in await every(work, Trigger):
         said = DeployRequested(trigger_id=trigger.id)
         await deployer.deploy_requested(envelope(said, subject=trigger.id))
@@ -71,6 +72,21 @@ async def test_a_branch_is_looked_up_by_a_consumer_and_deployed(
     assert (shown["state"], shown["deployment_id"]) == ("deployed", deployment.id)
     await found(work, v1=sha(8))  # the same request once more
     assert len(await every(work, Deployment)) == 1
+
+
+async def test_a_project_on_github_is_looked_up_and_built_on_the_github_of_the_settings(
+    work: UnitOfWork, bus: Any, tmp_path: Any, traces: None
+) -> None:
+    await add_site(work, "shop", github_repo="acme/shop", clone_url=None)
+    own = GitHubSettings(web_url="https://git.acme.test")
+    async with serving(dependencies(work, bus, tmp_path, github=own)) as api:
+        await api.post("/projects/shop/deployments", {"ref": "v1"})
+        await api.post("/projects/shop/deployments", {"commit_sha": sha(7)})
+    refs = await found(work, v1=sha(8))
+    assert refs.asked == [("https://git.acme.test/acme/shop.git", "v1")]
+    builds = await every(work, Build)
+    assert {each.clone_url for each in builds} == {"https://git.acme.test/acme/shop.git"}
+    assert len(builds) == 2
 
 
 async def test_a_reference_that_nobody_has_says_so(api: Api, work: UnitOfWork, site: Site) -> None:

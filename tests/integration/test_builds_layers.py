@@ -110,6 +110,26 @@ async def test_a_change_of_code_alone_installs_nothing(
     assert len(list((bench.root / "blobs").glob("??/*"))) == 3
 
 
+async def test_what_a_fork_leaves_in_its_cache_reaches_no_other_build(
+    bench: Workbench, files: dict[str, str], index: PackageIndex, tmp_path: Path
+) -> None:
+    """Nor does it take over what others left: a layer may be of a private package."""
+    project = Project(bench, tmp_path / "repository")
+    sha = project.repository.commit(files)
+    pipeline, url = bench.pipeline(), project.repository.url
+    for _ in range(2):
+        await bench.build(pipeline, url, sha, trusted=False)
+        assert project.installed()
+        assert not (bench.root / "cache").exists()
+    await bench.build(pipeline, url, sha)
+    assert project.installed()
+    before = sorted((bench.root / "cache").rglob("*"))
+    await bench.build(pipeline, url, sha, trusted=False)
+    assert project.installed()
+    assert sorted((bench.root / "cache").rglob("*")) == before
+    assert index.asked != []
+
+
 async def test_a_change_of_what_is_declared_installs_anew(
     bench: Workbench, index: PackageIndex, tmp_path: Path
 ) -> None:

@@ -67,12 +67,14 @@ class Script:
         self.lines = lines
         self.log: Callable[..., object] = lambda _: None
         self.runs = 0
+        self.asked: BuildRequest | None = None
         self.cancelled = False
         self.trusted: bool | None = None
         self._end: asyncio.Future[BuildResult] = asyncio.get_running_loop().create_future()
 
     async def build(self, request: BuildRequest, log: Callable[..., object]) -> BuildResult:
         self.runs += 1
+        self.asked = request
         self.log = log
         self.trusted = request.trusted
         for line in self.lines:
@@ -384,3 +386,15 @@ async def test_a_real_commit_is_built(scene: Scene, tmp_path: Path) -> None:
     assert (bench.root / "blobs" / artifact.digest[:2] / artifact.digest).is_file()
     assert any(sha[:12] in line for line in await scene.log())
     assert bench.leftovers() == []
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_build_knows_whether_its_code_is_trusted(
+    work: UnitOfWork, *, trusted: bool
+) -> None:
+    scene = Scene(work, await add_version(work, await add_site(work), trusted=trusted))
+    script = Script()
+    script.finish()
+    assert await scene.handle(script) == Done()
+    assert script.asked is not None
+    assert script.asked.trusted is trusted

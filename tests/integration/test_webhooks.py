@@ -61,6 +61,7 @@ async def test_a_push_is_stored_with_its_event(api: Api, work: UnitOfWork) -> No
         "ref": "refs/heads/main",
         "after": "59b20b8d5c6ff8d09518216e87bfad56e6d4f4a1",
         "deleted": False,
+        "github_repo_id": 186853002,
         "clone_url": "https://github.com/Codertocat/Hello-World.git",
         "commit_message": "a change",
         "pusher": "Codertocat",

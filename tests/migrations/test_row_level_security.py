@@ -66,6 +66,8 @@ async def two(work: UnitOfWork, migrated_url: str) -> tuple[str, str]:
             f" VALUES ({number}, {number}, '{uuid}', 'a/b', true, now());"
             "INSERT INTO github_reports (deployment_id, organisation_id, posted)"
             f" VALUES ('{deployment}', '{uuid}', '{{}}');"
+            "INSERT INTO github_comments (organisation_id, repository, number, installation_id,"
+            f" shown, noted_at) VALUES ('{uuid}', 'a/b', 1, {number}, '{{}}', now());"
             "INSERT INTO deploy_hooks (id, project_id, organisation_id, name, environment,"
             " secret_hash, generation, version)"
             f" VALUES ('{user}', '{project}', '{uuid}', 'h', 'production', 'x', 1, 1);"

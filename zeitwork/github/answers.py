@@ -89,6 +89,33 @@ class CheckRun(Answer):
     external_id: str | None = None
 
 
+class Author(Answer):
+    """The App that wrote something."""
+
+    id: int
+    client_id: str | None = None
+
+
+class Comment(Answer):
+    """A comment; `performed_via_github_app` is None for a person's."""
+
+    id: int
+    body: str | None = None
+    performed_via_github_app: Author | None = None
+
+
+class ChangedFile(Answer):
+    """A file of a pull request; a renamed one was called `previous_filename`."""
+
+    filename: str
+    previous_filename: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        former = self.previous_filename
+        return (self.filename,) if former is None else (self.filename, former)
+
+
 class CheckRuns(Answer):
     """A page of check runs."""
 

@@ -13,7 +13,7 @@ from zeitwork.config import GitHubSettings
 from zeitwork.errors import GitHubCredentials
 from zeitwork.github import answers
 from zeitwork.github import key as keys
-from zeitwork.github.answers import Token
+from zeitwork.github.answers import Comment, Token
 from zeitwork.github.caller import Bearer, Caller, Reply
 from zeitwork.github.key import AppKey
 from zeitwork.service import cancel, spawn
@@ -122,6 +122,11 @@ class GitHubApp:
                 return
             path, asked = reply.next_page, None
         _log.warning("a list on GitHub was cut", pages=_MOST_PAGES)
+
+    def wrote(self, comment: Comment) -> bool:
+        """Whether it is this App's; an App has an ID and a client ID, we know either."""
+        author = comment.performed_via_github_app
+        return author is not None and self._key.app_id in {str(author.id), author.client_id}
 
     async def token(self, scope: Scope) -> str:
         """A token that lives for ten minutes more at least.

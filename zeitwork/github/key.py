@@ -24,14 +24,14 @@ class AppKey:
     """Signs as the App; the key itself is shown by nothing."""
 
     def __init__(self, app_id: str, key: RSAPrivateKey) -> None:
-        self._app_id = app_id
+        self.app_id = app_id
         self._key = key
 
     def token(self) -> str:
         """A token that says: the bearer is this App."""
         now = clock.now()
         claims = {
-            "iss": self._app_id,
+            "iss": self.app_id,
             "iat": int((now - _SKEW).timestamp()),
             "exp": int((now + _LIFE).timestamp()),
         }

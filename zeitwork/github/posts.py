@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from zeitwork.github import answers
-from zeitwork.github.answers import CheckRuns, Created, Deployment
+from zeitwork.github.answers import CheckRuns, Comment, Created, Deployment
 from zeitwork.github.app import GitHubApp, Scope
 
 _OURS = "zeitwork_id"  # in the payload of a deployment
@@ -66,8 +66,23 @@ class Posts:
         content = await self._send("POST", f"/issues/{number}/comments", {"body": text})
         return answers.of(Created, content).id
 
+    async def comment_find(self, number: int, mark: str) -> int | None:
+        """Our own comment with this mark; anybody may have copied the mark into theirs."""
+        pages = self.app.pages(
+            Scope(self.installation_id), f"{self._path}/issues/{number}/comments"
+        )
+        async for content in pages:
+            for each in answers.every(Comment, content):
+                if mark in (each.body or "") and self.app.wrote(each):
+                    return each.id
+        return None
+
     async def comment_update(self, comment: int, text: str) -> None:
         await self._send("PATCH", f"/issues/comments/{comment}", {"body": text})
+
+    @property
+    def _path(self) -> str:
+        return f"/repos/{quote(self.repository)}"
 
     async def _send(
         self,
@@ -80,7 +95,7 @@ class Posts:
         reply = await self.app.as_installation(
             Scope(self.installation_id),
             method,
-            f"/repos/{quote(self.repository)}{path}",
+            f"{self._path}{path}",
             body=body,
             query=query,
         )

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from zeitwork import config
-from zeitwork.config import ApiSettings, Settings, load
+from zeitwork.config import ApiSettings, GitHubSettings, Settings, load
 from zeitwork.errors import InvalidSettings
 
 
@@ -128,3 +128,9 @@ def test_the_github_app_is_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("ZEITWORK_GITHUB__PRIVATE_KEY_FILE", "app.pem")
     monkeypatch.setenv("ZEITWORK_GITHUB__REPORTS", '["statuses"]')
     assert load().github.reports == {"statuses"}
+
+
+def test_logs_are_at_an_address_or_printed_by_a_command() -> None:
+    assert GitHubSettings().logs_of("dep_1", "bld_1") == "zeitwork logs dep_1"
+    known = GitHubSettings(logs_url="https://zw.test/{deployment}/builds/{build}")
+    assert known.logs_of("dep_1", "bld_1") == "https://zw.test/dep_1/builds/bld_1"

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from consumers.github.rules import Filters, Place, Push, Verdict, judge
+from consumers.github.rules import Place, Push, Verdict, judge
+from consumers.path_filters import Filters
 from events.environments import EnvironmentKind
 
 PRODUCTION = Place("env_1", "production", EnvironmentKind.PRODUCTION, "main")

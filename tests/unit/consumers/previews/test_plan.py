@@ -20,10 +20,11 @@ def planned(
     enabled: bool = True,
     limit: int = 2,
     forks: ForkPolicy = ForkPolicy.APPROVE,
+    lost: str | None = None,
     **source: Any,
 ) -> Plan:
     said: dict[str, Any] = {"open": True, "head_sha": "b", **source}
-    return plan(Source(**said), standing or Standing(), Terms(enabled, limit, forks))
+    return plan(Source(**said), standing or Standing(), Terms(enabled, limit, forks, lost))
 
 
 def active(**changes: Any) -> Standing:
@@ -40,6 +41,7 @@ def test_an_open_pull_request_is_deployed_and_each_commit_of_it() -> None:
     ("source", "reason"),
     [
         ({"open": False}, "the pull request is closed"),
+        ({"lost": "the repository is gone"}, "the repository is gone"),
         ({"enabled": False}, "previews of the project are off"),
         ({"expired": True}, "nothing was heard of it for too long"),
     ],

@@ -50,6 +50,7 @@ def test_a_push() -> None:
         clone_url="https://github.com/Baxterthehacker/Public-Repo.git",
         commit_message="Update README.md\n\nwith two lines",
         pusher="baxterthehacker",
+        github_repo_id=35129377,
     )
 
 
@@ -163,6 +164,7 @@ def test_a_pull_request() -> None:
         clone_url="https://github.com/Baxterthehacker/Public-Repo.git",
         changed_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         skip_mark="[skip deploy]",
+        github_repo_id=35129377,
     )
 
 

@@ -22,9 +22,9 @@ from proxy.deadline import Deadline
 from proxy.edge import Edge
 from proxy.forward import Exchange
 from proxy.framing import BadFraming, BodyReader
-from proxy.heads import HEAD_END, RequestHead
+from proxy.heads import RequestHead
 from proxy.refusals import Refusal, Refused
-from proxy.upstream import UpstreamConnection
+from proxy.upstream_connection import UpstreamConnection
 from proxy.websocket import Tunnel
 from zeitwork import metrics
 
@@ -104,9 +104,10 @@ class ClientConnection(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        """Close; what was written already is still sent."""
-        if self._tunnel is not None:
-            self._tunnel.close()
+        """Close; what was written already is still sent. The ends of a tunnel are told before."""
+        if self._state is _State.TUNNEL and self._tunnel is not None:
+            self._tunnel.go_away()
+            return
         self._state = _State.LOST
         self._deadline.set(self._limits.body_idle_seconds)
         self.transport.close()
@@ -161,7 +162,11 @@ class ClientConnection(asyncio.Protocol):
             ended(tunnel)
 
         tunnel = Tunnel(
-            client=self.transport, upstream=upstream.transport, moved=self._touch, ended=over
+            client=self.transport,
+            upstream=upstream.transport,
+            moved=self._touch,
+            ended=over,
+            linger_seconds=self._limits.linger_seconds,
         )
         upstream.enter(tunnel)
         self._tunnel = tunnel
@@ -175,7 +180,7 @@ class ClientConnection(asyncio.Protocol):
         if not self.writable:
             tunnel.pause_upstream()
         if self._edge.draining:
-            tunnel.close()
+            tunnel.go_away()
         return tunnel
 
     # The rest is called by the event loop.
@@ -267,22 +272,17 @@ class ClientConnection(asyncio.Protocol):
         if not self._skipped and data.startswith(_CRLF):
             self._skipped = True  # RFC 9112 §2.2: one empty line before a request is forgiven
             return data[len(_CRLF) :]
-        limits = self._limits
-        line_end = data.find(_CRLF, 0, limits.request_line_bytes)
-        if line_end < 0 and len(data) >= limits.request_line_bytes:
-            self._refuse(refusals.TARGET_TOO_LONG, head=None)
+        try:
+            end = heads.end_of(data, self._limits)
+        except Refused as error:
+            self._refuse(error.refusal, head=None)
             return b""
-        end = data.find(HEAD_END, 0, limits.request_head_bytes)
-        if end < 0:
-            if len(data) >= limits.request_head_bytes:
-                self._refuse(refusals.HEAD_TOO_LARGE, head=None)
-                return b""
+        if not end:
             if not self._begun:
                 self._begun = True
-                self._deadline.set(limits.head_seconds)
+                self._deadline.set(self._limits.head_seconds)
             self._rest = data
             return b""
-        end += len(HEAD_END)
         return self._begin(data[:end], data[end:])
 
     def _begin(self, raw: bytes, data: bytes) -> bytes:

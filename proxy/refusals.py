@@ -104,6 +104,14 @@ NO_INSTANCE: Final = Refusal(
     category=Category.APPLICATION,
     retry_after=5,
 )
+BUSY: Final = Refusal(
+    503,
+    "instances_busy",
+    "Too busy",
+    "This project has as many requests in hand as it can take. Please try again shortly.",
+    category=Category.APPLICATION,
+    retry_after=1,
+)
 NO_ROUTES: Final = Refusal(
     503,
     "edge_starting",

@@ -36,7 +36,12 @@ async def run(settings: Settings) -> int:
     database = Database(settings.database_url, application="proxy", pool_size=2)
     cache = RedisCache(settings.cache_url)
     # The goodbye to tunnels goes out while the instance is still there.
-    limits = Limits(instance_drain_seconds=_DRAIN_PART * settings.drain_seconds)
+    limits = Limits(
+        instance_drain_seconds=_DRAIN_PART * settings.drain_seconds,
+        client_connections=settings.proxy.client_connections,
+        client_rate=settings.proxy.client_rate,
+        project_rate=settings.proxy.project_rate,
+    )
     upstreams = Upstreams(limits)
     saved = StateFile(settings.data_dir / "proxy" / "routes.json")
     keeper = Keeper(saved)

@@ -30,6 +30,7 @@ class Attempts:
         "_edge",
         "_group",
         "_host",
+        "_peer",
         "_repeatable",
         "_retrying",
         "_started",
@@ -39,12 +40,13 @@ class Attempts:
         "upstream",
     )
 
-    def __init__(self, edge: Edge, host: str, *, repeatable: bool) -> None:
+    def __init__(self, edge: Edge, host: str, *, peer: str, repeatable: bool) -> None:
         self.upstream: Upstream | None = None
         self.count = 0
         self.fresh_only = False
         self._edge = edge
         self._host = host
+        self._peer = peer
         self._repeatable = repeatable
         self._group: Group | None = None
         self._retrying = False
@@ -64,6 +66,10 @@ class Attempts:
         group = self._edge.upstreams.of(route)
         if group is not self._group:
             self._enter(group)
+        if not self.count:
+            limited = self._edge.over_rate(route.project_id, self._peer)
+            if limited is not None:
+                return limited
         upstream = balancer.pick(
             group.upstreams,
             tried=self._tried,

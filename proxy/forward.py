@@ -88,7 +88,10 @@ class Exchange:
         self._demand = demand
         self._trace = edge.trace_of(head)
         self._attempts = Attempts(
-            edge, demand.host, repeatable=attempts.repeatable(head.method, body=demand.body)
+            edge,
+            demand.host,
+            peer=peer,
+            repeatable=attempts.repeatable(head.method, body=demand.body),
         )
         self._connection: UpstreamConnection | None = None
         self._connecting: asyncio.Task[UpstreamConnection] | None = None

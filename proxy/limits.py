@@ -21,6 +21,11 @@ class Limits:
         linger_seconds: how long what a refused client still sends is read and thrown away, so that
             a reset does not destroy the answer on its way (RFC 9112 §9.6).
         instance_requests: in flight at one instance; more are refused or go to another.
+        client_connections: of one client, which is an address or in IPv6 a network of 64 bits.
+        client_rate: requests per second of one client to one project; 0 for no limit.
+        project_rate: requests per second of all clients to one project; 0 for no limit.
+        rate_burst_seconds: so much of a rate may be used at once.
+        body_bytes_per_second: a request's body that comes slower uses up `body_idle_seconds`.
         retry_seconds: after so long a failed request is not tried once more.
         warm_seconds: how long an instance that joins others takes to get its full part.
         instance_drain_seconds: how long tunnels to an instance live on after its last route; below
@@ -36,6 +41,11 @@ class Limits:
     pipeline_bytes: int = 64 * _KIB
     high_water_bytes: int = 64 * _KIB
     connections: int = 10_000
+    client_connections: int = 1024
+    client_rate: float = 0.0
+    project_rate: float = 0.0
+    rate_burst_seconds: float = 10.0
+    body_bytes_per_second: float = 240.0
     idle_upstream_connections: int = 64
     informational_responses: int = 16
     instance_requests: int = 1024

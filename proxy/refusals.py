@@ -26,6 +26,12 @@ class Refusal:
     retry_after: int | None = None
 
 
+def table() -> list[Refusal]:
+    """All of them, by status and code; docs/reference/edge-refusals.md shows the same."""
+    found = [each for each in globals().values() if isinstance(each, Refusal)]
+    return sorted(found, key=lambda each: (each.status, each.code))
+
+
 class Refused(ZeitworkError):
     """The request may not pass; `refusal` is the answer to it."""
 
@@ -79,6 +85,9 @@ TARGET_TOO_LONG: Final = _caller(
 )
 BAD_EXPECTATION: Final = _caller(
     417, "bad_expectation", "Expectation failed", "The only known expectation is 100-continue."
+)
+RATE_LIMITED: Final = Refusal(
+    429, "rate_limited", "Too many requests", "Please wait a moment and try again.", retry_after=1
 )
 HEAD_TOO_LARGE: Final = _caller(
     431, "head_too_large", "Header fields too large", "The header fields are too large or too many."

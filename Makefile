@@ -1,6 +1,6 @@
 # Zeitwork: `make` prints this help.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults test-slow test-docker test-planted check format docs lock bench bench-all bench-events clean
+.PHONY: help run test test-faults test-slow test-docker test-planted check format docs lock bench bench-all bench-events bench-proxy clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -54,7 +54,10 @@ bench: $(VENV)/.dev ## measure push to live URL, start, memory, builds and their
 bench-events: $(VENV)/.dev ## measure the event backbone, each figure beside a peer; asserts nothing
 	$(BIN)/python -m tests.benchmarks.events $(ARGS)
 
-bench-all: bench bench-events ## both of them
+bench-proxy: $(VENV)/.dev ## measure the edge beside other proxies, each on one core; needs wrk; asserts nothing
+	$(BIN)/python -m tests.benchmarks.proxy $(ARGS)
+
+bench-all: bench bench-events bench-proxy ## all of them
 
 lock: $(VENV)/.dev ## renew the lock files after a change of pyproject.toml
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml --group build -o requirements/runtime.lock

@@ -27,6 +27,7 @@ from zeitwork.opsserver import OpsServer
 from zeitwork.service import Service, Supervisor, Worker
 
 _log = logs.get(__name__)
+_DRAIN_PART = 0.8
 
 
 async def run(settings: Settings) -> int:
@@ -34,7 +35,13 @@ async def run(settings: Settings) -> int:
     bus = NatsBus(settings.nats_url, name="proxy")
     database = Database(settings.database_url, application="proxy", pool_size=2)
     cache = RedisCache(settings.cache_url)
-    limits = Limits()
+    # The goodbye to tunnels goes out while the instance is still there.
+    limits = Limits(
+        instance_drain_seconds=_DRAIN_PART * settings.drain_seconds,
+        client_connections=settings.proxy.client_connections,
+        client_rate=settings.proxy.client_rate,
+        project_rate=settings.proxy.project_rate,
+    )
     upstreams = Upstreams(limits)
     saved = StateFile(settings.data_dir / "proxy" / "routes.json")
     keeper = Keeper(saved)

@@ -8,9 +8,6 @@ requests costs no more than its bytes.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-import struct
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol, cast
@@ -22,11 +19,14 @@ from proxy.deadline import Deadline
 from proxy.edge import Edge
 from proxy.forward import Exchange
 from proxy.framing import BadFraming, BodyReader
-from proxy.heads import HEAD_END, RequestHead
+from proxy.heads import RequestHead
+from proxy.patience import Patience
+from proxy.rates import client_of
 from proxy.refusals import Refusal, Refused
-from proxy.upstream import UpstreamConnection
+from proxy.sockets import reset_on_close
+from proxy.upstream_connection import UpstreamConnection
 from proxy.websocket import Tunnel
-from zeitwork import metrics
+from zeitwork import clock, metrics
 
 _CRLF = b"\r\n"
 
@@ -44,8 +44,8 @@ class _State(Enum):
 class Registry(Protocol):
     """Where open connections are kept."""
 
-    def entered(self, connection: ClientConnection) -> bool:
-        """Count a connection; False when it may not stay."""
+    def entered(self, connection: ClientConnection) -> str | None:
+        """Count a connection; the reason when it may not stay."""
 
     def left(self, connection: ClientConnection) -> None:
         """It is gone."""
@@ -61,6 +61,7 @@ class ClientConnection(asyncio.Protocol):
         "_exchange",
         "_half_closed",
         "_limits",
+        "_patience",
         "_paused",
         "_peer",
         "_reader",
@@ -70,6 +71,7 @@ class ClientConnection(asyncio.Protocol):
         "_skipped",
         "_state",
         "_tunnel",
+        "client",
         "transport",
         "writable",
     )
@@ -83,6 +85,8 @@ class ClientConnection(asyncio.Protocol):
         self._registry = registry
         self._deadline = Deadline(loop, self._expired)
         self._peer = ""
+        self.client = ""
+        self._patience: Patience | None = None
         self._state = _State.HEAD
         self._rest = b""
         self._begun = False  # part of a head is in `_rest`
@@ -104,9 +108,10 @@ class ClientConnection(asyncio.Protocol):
             self.close()
 
     def close(self) -> None:
-        """Close; what was written already is still sent."""
-        if self._tunnel is not None:
-            self._tunnel.close()
+        """Close; what was written already is still sent. The ends of a tunnel are told before."""
+        if self._state is _State.TUNNEL and self._tunnel is not None:
+            self._tunnel.go_away()
+            return
         self._state = _State.LOST
         self._deadline.set(self._limits.body_idle_seconds)
         self.transport.close()
@@ -121,13 +126,14 @@ class ClientConnection(asyncio.Protocol):
         self.transport.write(data)
 
     def pause_request(self) -> None:
-        if self._state is _State.BODY:
+        if self._state is _State.BODY and self._patience is not None:
+            self._patience.pause(clock.monotonic())
             self._deadline.clear()
         self._pause()
 
     def resume_request(self) -> None:
-        if self._state is _State.BODY:
-            self._deadline.set(self._limits.body_idle_seconds)
+        if self._state is _State.BODY and self._patience is not None:
+            self._deadline.set(self._patience.resume(clock.monotonic()))
         self._resume()
 
     def answered(self, *, reusable: bool) -> None:
@@ -145,12 +151,7 @@ class ClientConnection(asyncio.Protocol):
             self._go_on()
 
     def break_off(self) -> None:
-        # A plain FIN would look like the end of a body that the connection delimits.
-        linger = struct.pack("ii", 1, 0)
-        with contextlib.suppress(OSError):
-            self.transport.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, linger
-            )
+        reset_on_close(self.transport)
         self._exchange = None
         self.abort()
 
@@ -161,7 +162,11 @@ class ClientConnection(asyncio.Protocol):
             ended(tunnel)
 
         tunnel = Tunnel(
-            client=self.transport, upstream=upstream.transport, moved=self._touch, ended=over
+            client=self.transport,
+            upstream=upstream.transport,
+            moved=self._touch,
+            ended=over,
+            linger_seconds=self._limits.linger_seconds,
         )
         upstream.enter(tunnel)
         self._tunnel = tunnel
@@ -175,7 +180,7 @@ class ClientConnection(asyncio.Protocol):
         if not self.writable:
             tunnel.pause_upstream()
         if self._edge.draining:
-            tunnel.close()
+            tunnel.go_away()
         return tunnel
 
     # The rest is called by the event loop.
@@ -184,12 +189,14 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports do not inherit from asyncio.Transport.
         self.transport = cast("asyncio.Transport", transport)
-        if not self._registry.entered(self):
-            metrics.EDGE_REFUSALS.labels("too_many_connections").inc()
+        self._peer = headers.address_of(self.transport.get_extra_info("peername"))
+        self.client = client_of(self._peer)
+        reason = self._registry.entered(self)
+        if reason is not None:
+            metrics.EDGE_REFUSALS.labels(reason).inc()
             self.abort()
             return
         self.transport.set_write_buffer_limits(high=self._limits.high_water_bytes)
-        self._peer = headers.address_of(self.transport.get_extra_info("peername"))
         self._deadline.set(self._limits.head_seconds)
 
     @override
@@ -267,28 +274,22 @@ class ClientConnection(asyncio.Protocol):
         if not self._skipped and data.startswith(_CRLF):
             self._skipped = True  # RFC 9112 §2.2: one empty line before a request is forgiven
             return data[len(_CRLF) :]
-        limits = self._limits
-        line_end = data.find(_CRLF, 0, limits.request_line_bytes)
-        if line_end < 0 and len(data) >= limits.request_line_bytes:
-            self._refuse(refusals.TARGET_TOO_LONG, head=None)
+        try:
+            end = heads.end_of(data, self._limits)
+        except Refused as error:
+            self._refuse(error.refusal, head=None)
             return b""
-        end = data.find(HEAD_END, 0, limits.request_head_bytes)
-        if end < 0:
-            if len(data) >= limits.request_head_bytes:
-                self._refuse(refusals.HEAD_TOO_LARGE, head=None)
-                return b""
+        if not end:
             if not self._begun:
                 self._begun = True
-                self._deadline.set(limits.head_seconds)
+                self._deadline.set(self._limits.head_seconds)
             self._rest = data
             return b""
-        end += len(HEAD_END)
         return self._begin(data[:end], data[end:])
 
     def _begin(self, raw: bytes, data: bytes) -> bytes:
         """Judge a head and hand it over; `data` came behind it."""
-        head: RequestHead | None = None
-        payload, rest = b"", data
+        head, payload, rest = None, b"", data
         try:
             head = heads.parse_request(raw)
             demand = policy.admit(head, self._limits)
@@ -308,6 +309,7 @@ class ClientConnection(asyncio.Protocol):
             self._deadline.clear()
         else:
             self._state = _State.BODY
+            self._patience = Patience(clock.monotonic(), self._limits)
             self._deadline.set(self._limits.body_idle_seconds)
         exchange = Exchange(self._edge, self, peer=self._peer, head=head, demand=demand)
         self._exchange = exchange
@@ -324,8 +326,8 @@ class ClientConnection(asyncio.Protocol):
         except BadFraming:
             exchange.abandon(refusals.BAD_BODY)
             return b""
-        if rest is None:
-            self._deadline.set(self._limits.body_idle_seconds)
+        if rest is None and self._patience is not None:
+            self._deadline.set(self._patience.arrived(len(data), clock.monotonic()))
         else:
             self._state = _State.AHEAD
             self._deadline.clear()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Protocol
 
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
-from proxy import headers, pages
+from proxy import headers, pages, refusals
 from proxy.access_log import Line
 from proxy.date import HTTPDate
 from proxy.headers import Trace
 from proxy.heads import RequestHead
 from proxy.limits import Limits
 from proxy.pool import Upstreams
+from proxy.rates import Rates, client_of
 from proxy.refusals import Refusal
 from proxy.table import RoutingTable
 from zeitwork import clock, metrics
@@ -46,6 +49,8 @@ class Edge:
         self.limits = limits
         self.scheme = scheme
         self.draining = False
+        self._client_rates = Rates(limits.client_rate, burst_seconds=limits.rate_burst_seconds)
+        self._project_rates = Rates(limits.project_rate, burst_seconds=limits.rate_burst_seconds)
         self._date = HTTPDate()
         self._ids = RandomIdGenerator()
 
@@ -62,6 +67,19 @@ class Edge:
             trace_id=self._ids.generate_trace_id(),
             span_id=self._ids.generate_span_id(),
         )
+
+    def over_rate(self, project_id: str, peer: str) -> Refusal | None:
+        """Count a request; the refusal when there were too many lately.
+
+        The client's limit comes first: what it turns away takes nothing from the project's.
+        """
+        limits = self.limits
+        if not limits.client_rate and not limits.project_rate:
+            return None
+        now = clock.monotonic()
+        wait = self._client_rates.wait((project_id, client_of(peer)), now)
+        wait = wait or self._project_rates.wait((project_id,), now)
+        return replace(refusals.RATE_LIMITED, retry_after=math.ceil(wait)) if wait else None
 
     def refuse(
         self, refusal: Refusal, line: Line, *, head: RequestHead | None, keep_alive: bool

@@ -10,19 +10,20 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from proxy import balancer, framing, headers, policy, refusals
+from proxy import attempts, framing, headers, policy, refusals
 from proxy.access_log import CLIENT_GONE
+from proxy.attempts import Attempts
 from proxy.edge import Edge
 from proxy.heads import RequestHead, ResponseHead
 from proxy.policy import Demand, Reply
 from proxy.refusals import Refusal
-from proxy.upstream import Fault, InstanceSilent, InstanceUnreachable, Upstream, UpstreamConnection
+from proxy.upstream import InstanceSilent, InstanceUnreachable
+from proxy.upstream_connection import Fault, UpstreamConnection
 from proxy.websocket import Tunnel
 from zeitwork import clock, logs
 from zeitwork.service import spawn
 
 _log = logs.get(__name__)
-_MAX_TRIES = 3
 _FAULTS: Final = {
     Fault.UNANSWERED: refusals.CLOSED,
     Fault.CLOSED: refusals.CLOSED,
@@ -61,6 +62,7 @@ class Exchange:
     """Finds an instance for a request and carries both messages."""
 
     __slots__ = (
+        "_attempts",
         "_chunked",
         "_client",
         "_complete",
@@ -69,13 +71,10 @@ class Exchange:
         "_demand",
         "_edge",
         "_ended",
-        "_fresh_only",
         "_head",
         "_held",
         "_keep_alive",
         "_trace",
-        "_tried",
-        "_upstream",
         "line",
     )
 
@@ -88,13 +87,16 @@ class Exchange:
         self._head = head
         self._demand = demand
         self._trace = edge.trace_of(head)
-        self._upstream: Upstream | None = None
+        self._attempts = Attempts(
+            edge,
+            demand.host,
+            peer=peer,
+            repeatable=attempts.repeatable(head.method, body=demand.body),
+        )
         self._connection: UpstreamConnection | None = None
         self._connecting: asyncio.Task[UpstreamConnection] | None = None
-        self._tried: list[Upstream] = []
         self._held = b""
         self._complete = False  # the request's body has come whole
-        self._fresh_only = False
         self._keep_alive = False
         self._chunked = False  # how the response goes to the client
         self._ended = False
@@ -161,6 +163,7 @@ class Exchange:
     def responded(
         self, head: ResponseHead, reply: Reply, payload: bytes, *, complete: bool
     ) -> None:
+        self._attempts.answered(head.status)
         self.line.status = head.status
         self.line.seconds_to_head = clock.monotonic() - self.line.started
         data = headers.response(
@@ -188,6 +191,7 @@ class Exchange:
         if not (self._demand.websocket and policy.is_websocket_switch(head)):
             self._refuse(refusals.MALFORMED)
             return
+        self._attempts.answered(head.status)
         self.line.status = head.status
         self._client.send(headers.switching(head, request_id=self.line.request_id))
         tunnel = self._client.enter(connection, ended=self._tunnel_ended)
@@ -195,13 +199,13 @@ class Exchange:
             tunnel.from_upstream(rest)
 
     def failed(self, fault: Fault) -> None:
-        retry = fault is Fault.UNANSWERED and self._may_repeat()
-        self._drop_upstream()
-        if retry:
-            self._fresh_only = True
-            self._dial()
-        else:
-            self._refuse(_FAULTS[fault])
+        connection, self._connection = self._connection, None
+        if fault is not Fault.UNANSWERED:
+            self._attempts.failed()
+        elif self._attempts.unanswered(reused=connection is not None and connection.reused):
+            self._dial(otherwise=_FAULTS[fault])
+            return
+        self._refuse(_FAULTS[fault])
 
     def pause_request(self) -> None:
         self._client.pause_request()
@@ -211,36 +215,20 @@ class Exchange:
 
     # The way there.
 
-    def _dial(self, *, otherwise: Refusal = refusals.NO_INSTANCE) -> None:
-        """Choose an instance by the table as it is now, and send, or connect first.
-
-        Args:
-            otherwise: the answer when there is none, or none that was not tried.
-        """
-        routes = self._edge.routes
-        route = routes.table.find(self._demand.host)
-        if route is None:
-            self._refuse(refusals.UNKNOWN_HOST if routes.loaded else refusals.NO_ROUTES)
+    def _dial(self, *, otherwise: Refusal | None = None) -> None:
+        """Send to the next instance, or connect first; `otherwise` is the answer without one."""
+        found = self._attempts.next(otherwise=otherwise)
+        self.line.project_id = self._attempts.project_id
+        if isinstance(found, Refusal):
+            self._refuse(found)
             return
-        self.line.project_id = route.project_id
-        upstream = balancer.pick(
-            self._edge.upstreams.of(route),
-            tried=self._tried,
-            now=asyncio.get_running_loop().time(),
-            chance=clock.jitter(0.5, fraction=1.0),
-        )
-        if upstream is None:
-            self._refuse(otherwise)
-            return
-        self._upstream = upstream
-        upstream.in_flight += 1
-        self.line.instance_id = upstream.target.instance_id
-        self.line.attempts += 1
-        connection = None if self._fresh_only else upstream.take()
+        self.line.instance_id = found.target.instance_id
+        self.line.attempts = self._attempts.count
+        connection = None if self._attempts.fresh_only else found.take()
         if connection is not None:
             self._send(connection)
         else:
-            self._connecting = spawn(upstream.connect(), "edge-connect")
+            self._connecting = spawn(found.connect(), "edge-connect")
             self._connecting.add_done_callback(self._connected)
 
     def _connected(self, task: asyncio.Task[UpstreamConnection]) -> None:
@@ -259,12 +247,8 @@ class Exchange:
             _log.error("connecting failed unexpectedly", exc_info=error)
         if self._ended:
             return
-        if self._upstream is not None:
-            self._tried.append(self._upstream)
-        self._drop_upstream()
-        silent = isinstance(error, InstanceSilent)
-        refusal = refusals.CONNECT_TIMEOUT if silent else refusals.UNREACHABLE
-        if len(self._tried) < _MAX_TRIES:
+        refusal, again = self._attempts.unreachable(error)
+        if again:
             self._dial(otherwise=refusal)
         else:
             self._refuse(refusal)
@@ -300,19 +284,6 @@ class Exchange:
             return False
         self._refuse(refusals.BODY_TOO_LARGE)
         return True
-
-    def _may_repeat(self) -> bool:
-        """Whether a request that got no byte of a response can be sent again (RFC 9110 §9.2.2).
-
-        Only behind a kept connection, where the likely reason is that it was closed meanwhile.
-        """
-        return (
-            self._connection is not None
-            and self._connection.reused
-            and not self._fresh_only
-            and not self._demand.body
-            and self._head.method in policy.IDEMPOTENT
-        )
 
     # The way back.
 
@@ -379,14 +350,13 @@ class Exchange:
 
     def _drop_upstream(self) -> None:
         """Let go of the instance, and of a connection that did not end well."""
-        connecting, connection, upstream = self._connecting, self._connection, self._upstream
-        self._connecting = self._connection = self._upstream = None
+        connecting, connection = self._connecting, self._connection
+        self._connecting = self._connection = None
         if connecting is not None:
             connecting.cancel()
         if connection is not None:
             connection.abort()
-        if upstream is not None:
-            upstream.in_flight -= 1
+        self._attempts.end()
 
     def _end(self, *, error: str | None = None) -> None:
         self._ended = True

@@ -15,15 +15,34 @@ import httptools
 
 from proxy import refusals
 from proxy.framing import BadFraming
+from proxy.limits import Limits
 from proxy.refusals import Refused
 
 HEAD_END: Final = b"\r\n\r\n"
+_CRLF = b"\r\n"
 Fields = list[tuple[bytes, bytes]]
 
 _REQUEST_LINE = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/([0-9]\.[0-9])\r\n"
 )
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([\t -~\x80-\xff]*))?\r\n")
+
+
+def end_of(data: bytes, limits: Limits) -> int:
+    """Where the head at the start of `data` ends; 0 while it is not complete.
+
+    Raises:
+        Refused: it is too large already.
+    """
+    line_end = data.find(_CRLF, 0, limits.request_line_bytes)
+    if line_end < 0 and len(data) >= limits.request_line_bytes:
+        raise Refused(refusals.TARGET_TOO_LONG)
+    end = data.find(HEAD_END, 0, limits.request_head_bytes)
+    if end >= 0:
+        return end + len(HEAD_END)
+    if len(data) >= limits.request_head_bytes:
+        raise Refused(refusals.HEAD_TOO_LARGE)
+    return 0
 
 
 class RequestHead:

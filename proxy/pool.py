@@ -5,9 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from events.routes import Route, Target
+from proxy.budget import RetryBudget
 from proxy.limits import Limits
 from proxy.table import RoutingTable
 from proxy.upstream import Upstream
+from zeitwork import clock
+
+
+class Group:
+    """The instances of one host, and its retries.
+
+    Attributes:
+        retries: outlives changes of the row.
+    """
+
+    __slots__ = ("retries", "route", "upstreams")
+
+    def __init__(self, route: Route, upstreams: Sequence[Upstream], retries: RetryBudget) -> None:
+        self.route = route
+        self.upstreams = upstreams
+        self.retries = retries
 
 
 class Upstreams:
@@ -19,13 +36,13 @@ class Upstreams:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._instances: dict[tuple[str, str, int], Upstream] = {}
-        self._hosts: dict[str, tuple[Route, Sequence[Upstream]]] = {}
+        self._hosts: dict[str, Group] = {}
 
-    def of(self, route: Route) -> Sequence[Upstream]:
+    def of(self, route: Route) -> Group:
         """The upstreams of a route, in the order of its targets."""
         known = self._hosts.get(route.host)
-        if known is not None and known[0] is route:
-            return known[1]
+        if known is not None and known.route is route:
+            return known
         return self._enter(route)
 
     def table_changed(self, table: RoutingTable, host: str | None) -> None:
@@ -37,8 +54,8 @@ class Upstreams:
             route = table.row(changed)
             if route is None:
                 del self._hosts[changed]
-                self._leave(known[1])
-            elif route is not known[0]:
+                self._leave(known.upstreams)
+            elif route is not known.route:
                 self._enter(route)
 
     def close(self) -> None:
@@ -48,15 +65,19 @@ class Upstreams:
         self._instances.clear()
         self._hosts.clear()
 
-    def _enter(self, route: Route) -> Sequence[Upstream]:
-        upstreams = [self._instance(target) for target in route.targets]
+    def _enter(self, route: Route) -> Group:
+        known = self._hosts.get(route.host)
+        # A newcomer warms up beside others; where all are new nobody could stand in for them.
+        joins = any(_key(target) in self._instances for target in route.targets)
+        warm_at = clock.monotonic() + self._limits.warm_seconds if joins else 0.0
+        upstreams = [self._instance(target, warm_at=warm_at) for target in route.targets]
         for upstream in upstreams:
             upstream.users += 1
-        known = self._hosts.get(route.host)
-        self._hosts[route.host] = (route, upstreams)
+        group = Group(route, upstreams, known.retries if known is not None else RetryBudget())
+        self._hosts[route.host] = group
         if known is not None:
-            self._leave(known[1])
-        return upstreams
+            self._leave(known.upstreams)
+        return group
 
     def _leave(self, upstreams: Sequence[Upstream]) -> None:
         for upstream in upstreams:
@@ -65,8 +86,12 @@ class Upstreams:
                 del self._instances[_key(upstream.target)]
                 upstream.retire()
 
-    def _instance(self, target: Target) -> Upstream:
-        return self._instances.setdefault(_key(target), Upstream(target, self._limits))
+    def _instance(self, target: Target, *, warm_at: float) -> Upstream:
+        known = self._instances.get(_key(target))
+        if known is None:
+            known = Upstream(target, self._limits, warm_at=warm_at)
+            self._instances[_key(target)] = known
+        return known
 
 
 def _key(target: Target) -> tuple[str, str, int]:

@@ -26,6 +26,12 @@ class Refusal:
     retry_after: int | None = None
 
 
+def table() -> list[Refusal]:
+    """All of them, by status and code; docs/reference/edge-refusals.md shows the same."""
+    found = [each for each in globals().values() if isinstance(each, Refusal)]
+    return sorted(found, key=lambda each: (each.status, each.code))
+
+
 class Refused(ZeitworkError):
     """The request may not pass; `refusal` is the answer to it."""
 
@@ -80,6 +86,9 @@ TARGET_TOO_LONG: Final = _caller(
 BAD_EXPECTATION: Final = _caller(
     417, "bad_expectation", "Expectation failed", "The only known expectation is 100-continue."
 )
+RATE_LIMITED: Final = Refusal(
+    429, "rate_limited", "Too many requests", "Please wait a moment and try again.", retry_after=1
+)
 HEAD_TOO_LARGE: Final = _caller(
     431, "head_too_large", "Header fields too large", "The header fields are too large or too many."
 )
@@ -103,6 +112,14 @@ NO_INSTANCE: Final = Refusal(
     "This project has no running instance at the moment. Please try again shortly.",
     category=Category.APPLICATION,
     retry_after=5,
+)
+BUSY: Final = Refusal(
+    503,
+    "instances_busy",
+    "Too busy",
+    "This project has as many requests in hand as it can take. Please try again shortly.",
+    category=Category.APPLICATION,
+    retry_after=1,
 )
 NO_ROUTES: Final = Refusal(
     503,

@@ -28,6 +28,7 @@ class Server:
 
     def __init__(self, edge: Edge, *, host: str, port: int, reuse_port: bool = False) -> None:
         self.connections: set[ClientConnection] = set()
+        self._clients: dict[str, int] = {}
         self._edge = edge
         self._host = host
         self._port = port
@@ -93,16 +94,27 @@ class Server:
             connection.abort()
         self._edge.upstreams.close()
 
-    def entered(self, connection: ClientConnection) -> bool:
-        """Count a connection; False when there are too many already."""
-        if len(self.connections) >= self._edge.limits.connections or self._edge.draining:
-            return False
+    def entered(self, connection: ClientConnection) -> str | None:
+        """Count a connection; the reason when there are too many already."""
+        limits = self._edge.limits
+        if self._edge.draining:
+            return "draining"
+        if len(self.connections) >= limits.connections:
+            return "too_many_connections"
+        held = self._clients.get(connection.client, 0)
+        if held >= limits.client_connections:
+            return "too_many_connections_of_client"
+        self._clients[connection.client] = held + 1
         self.connections.add(connection)
-        return True
+        return None
 
     def left(self, connection: ClientConnection) -> None:
         """Forget a connection that is gone."""
-        self.connections.discard(connection)
+        if connection in self.connections:
+            self.connections.remove(connection)
+            held = self._clients.pop(connection.client) - 1
+            if held:
+                self._clients[connection.client] = held
         self._left.set()
 
     async def _until(self, *, tunnels: bool) -> None:

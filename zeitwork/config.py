@@ -85,6 +85,15 @@ class ProxySettings(Section):
     ops_host: str = "127.0.0.1"
     ops_port: int = 9082
     reuse_port: bool = Field(default=False, description="let several proxies share the port")
+    client_connections: int = Field(
+        1024, ge=1, description="at once from one address, in IPv6 from one network of 64 bits"
+    )
+    client_rate: float = Field(
+        0.0, ge=0, description="requests per second of one client to one project; 0: no limit"
+    )
+    project_rate: float = Field(
+        0.0, ge=0, description="requests per second of all clients to one project; 0: no limit"
+    )
 
 
 class GitHubSettings(Section):

@@ -129,6 +129,14 @@ EDGE_REFUSALS = Counter(
     ["code"],
     registry=REGISTRY,
 )
+EDGE_RETRIES = Counter(
+    "zeitwork_edge_retries", "Requests that were sent to an instance again", registry=REGISTRY
+)
+EDGE_EJECTIONS = Counter(
+    "zeitwork_edge_ejections",
+    "Instances that were passed over for a while after failures in a row",
+    registry=REGISTRY,
+)
 EDGE_ROUTES = Gauge("zeitwork_edge_routes", "Hosts in the routing table", registry=REGISTRY)
 LOOP_ROUNDS = Counter(
     "zeitwork_loop_rounds", "Rounds of background loops", ["loop", "outcome"], registry=REGISTRY

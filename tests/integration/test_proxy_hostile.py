@@ -272,6 +272,55 @@ async def test_connections_beyond_the_limit_are_turned_away() -> None:
         assert (await ask(proxy, get())).status == 404
 
 
+async def test_one_client_cannot_take_all_connections() -> None:
+    async with proxying(client_connections=2) as proxy:
+        async with visitor(proxy) as one, visitor(proxy) as two:
+            for wire in (one, two):
+                await wire.send(get())
+                await wire.message()
+            async with visitor(proxy) as third:
+                third.send_unread(get())
+                await third.gone()
+        await eventually(lambda: not proxy.server.connections)
+        assert proxy.server._clients == {}
+        assert (await ask(proxy, get())).status == 404
+
+
+@pytest.mark.parametrize("limit", ["client_rate", "project_rate"])
+async def test_requests_beyond_a_rate_are_told_when_to_come_again(limit: str) -> None:
+    rate = {limit: 0.01, "rate_burst_seconds": 300.0}
+    async with proxying(**rate) as proxy, instance(saying(b"x")) as one, visitor(proxy) as wire:
+        await proxy.route("a.test", one)
+        await proxy.route("b.test", one)
+        pages = []
+        for _ in range(5):
+            await wire.send(get())
+            pages.append(await wire.message())
+        assert [page.status for page in pages] == [200, 200, 200, 429, 429]
+        page = pages[-1]
+        assert page.head.one("x-zeitwork-error") == "rate_limited"
+        assert 0 < int(page.head.one("retry-after") or 0) <= 100
+        # The connection stays, and another project has a rate of its own.
+        await wire.send(get(host="b.test"))
+        assert (await wire.message()).status == 200
+
+
+async def test_a_body_that_trickles_is_cut_off_although_it_is_never_silent() -> None:
+    limits = {"body_idle_seconds": 0.5, "body_bytes_per_second": 1e6}
+    async with (
+        proxying(**limits) as proxy,
+        instance(saying(b"x")) as one,
+        visitor(proxy) as wire,
+    ):
+        await proxy.route("a.test", one)
+        await wire.send(_POST + b"content-length: 100000\r\n\r\n")
+        trickle = asyncio.ensure_future(_trickle(wire, b"a"))
+        page = await wire.message()
+        assert (page.status, page.head.one("x-zeitwork-error")) == (408, "request_timeout")
+        trickle.cancel()
+        await asyncio.gather(trickle, return_exceptions=True)
+
+
 @pytest.mark.parametrize("host", ["a.test", "unknown.test"])
 async def test_pipelined_requests_whose_answers_nobody_reads_cost_bounded_memory(
     host: str,

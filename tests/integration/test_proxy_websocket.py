@@ -86,7 +86,8 @@ async def test_a_silent_tunnel_is_closed_on_both_sides() -> None:
         async with visitor(proxy) as wire:
             await wire.send(get(fields=_UPGRADE))
             await wire.head()
-            assert await wire.rest() == b"hello"
+            # Behind it may come the instance's echo of the goodbye.
+            assert (await wire.rest()).startswith(b"hello")
         await eventually(lambda: not proxy.server.connections)
 
 
@@ -217,7 +218,7 @@ async def test_a_stopping_proxy_closes_tunnels_and_does_not_wait_for_them() -> N
         await wire.send(get(fields=_UPGRADE))
         await wire.head()
         await proxy.run(proxy.server.stop())
-        assert await wire.rest() == b"hello"
+        assert (await wire.rest()).startswith(b"hello")
 
 
 async def _once(wire: Wire) -> None:

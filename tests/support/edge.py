@@ -124,7 +124,9 @@ async def proxying(**changes: Any) -> AsyncIterator[Proxy]:
     thread = threading.Thread(target=loop.run_forever, name="proxy", daemon=True)
     thread.start()
     with logging_lines() as log:
-        proxy = Proxy(loop, replace(Limits(), linger_seconds=0.5, drain_seconds=5, **changes), log)
+        proxy = Proxy(
+            loop, replace(Limits(), **{"linger_seconds": 0.5, "drain_seconds": 5.0, **changes}), log
+        )
         try:
             await proxy.run(proxy.server.start())
             yield proxy

@@ -92,7 +92,7 @@ class Puller:
             with heeded():
                 messages = await source.fetch(self._together.most, timeout=_FETCH_SECONDS)
                 found = [NatsDelivery(message) for message in messages]
-        except nats.errors.TimeoutError:
+        except TimeoutError:  # of nats-py, or plain
             return []
         except asyncio.CancelledError:
             await self._settler.hand_back(found, self._bound.durable)

@@ -142,7 +142,9 @@ class ConsumerRuntime:
 
 async def _stop(broker: NatsBroker, pullers: Sequence[Puller]) -> None:
     """Ask for nothing more, and wait until what was begun has come to its end."""
-    await asyncio.gather(*(puller.stop() for puller in pullers), broker.stop())
+    subscribers = broker.subscribers
+    await asyncio.gather(*(each.stop() for each in pullers), *(each.stop() for each in subscribers))
+    await broker.stop()  # closes the connection, through which all of them answer
 
 
 class _Broker(NatsBroker):

@@ -125,11 +125,13 @@ async def test_a_handler_sees_what_others_have_committed_meanwhile(
     """What a handler before it had loaded must not stand for the row as it is."""
     await add_organisation(work, "acme")
     bus, durable = MemoryBus(), own_durable(project)
+    loaded: list[Organisation] = []  # a session forgets by itself what nobody holds
     seen: list[str] = []
 
     async def handler(tx: Transaction, _event: BuildStarted) -> Outcome:
         organisation = await organisation_find(tx.session, "acme")
         assert organisation is not None
+        loaded.append(organisation)
         seen.append(organisation.name)
         if len(seen) == 1:
             async with work.transaction() as other:

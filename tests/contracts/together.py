@@ -6,10 +6,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from consumers.binding import Binding
-from consumers.handling import once
+from consumers.handling import FactHandler, once
 from consumers.outcomes import Done, Drop, Later, Outcome
 from consumers.together import OneTransaction
 from db.models import Organisation
@@ -17,6 +17,7 @@ from db.session import Transaction, UnitOfWork
 from events.builds import BuildCancelled, BuildStarted
 from events.bus import Message
 from events.envelope import wrap
+from events.event import Event
 from events.organisations import OrganisationCreated
 from events.streams import Durable
 from tests.contracts.consumption import Driver, started
@@ -66,7 +67,7 @@ class Held:
 
 
 def bound(work: UnitOfWork, durable: Durable, founder: Founder, *, concurrency: int = 1) -> Binding:
-    handlers = {BuildStarted: founder}
+    handlers: dict[type[Event], FactHandler[Any]] = {BuildStarted: founder}
     return Binding(
         durable,
         {BuildStarted: once(work, durable.name, founder)},

@@ -14,12 +14,13 @@ import argparse
 import asyncio
 import signal
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import SecretStr
 from sqlalchemy import text
 
 from consumers.binding import Binding, Taken
-from consumers.handling import once
+from consumers.handling import FactHandler, once
 from consumers.outcomes import Done, Outcome
 from consumers.runtime import ConsumerRuntime
 from consumers.together import OneTransaction
@@ -28,6 +29,7 @@ from db.session import Transaction, UnitOfWork
 from events import builds, subjects
 from events.delivery import Delivery
 from events.envelope import Envelope
+from events.event import Event
 from events.streams import Durable
 from zeitwork import context, logs
 
@@ -76,7 +78,7 @@ async def main(given: argparse.Namespace) -> None:
         return outcome
 
     durable = durable_of(given.durable, given.project)
-    handlers = {builds.BuildStarted: effect}
+    handlers: dict[type[Event], FactHandler[Any]] = {builds.BuildStarted: effect}
     several = OneTransaction(work, durable, durable.name, handlers, most=given.most)
 
     class Together:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from consumers.binding import Bound
@@ -56,15 +55,15 @@ class MemoryRuntime:
 
     async def _pull(self, binding: Bound) -> None:
         durable = self._bus.durable(binding.durable)
+        most = 1 if binding.together is None else binding.together.most
         while not self._stopping.is_set():
-            pulling = spawn(durable.pull(), f"next-{binding.durable.name}")
+            pulling = spawn(durable.pull_several(most), f"next-{binding.durable.name}")
             stopping = spawn(self._stopping.wait(), "stop-pulling")
             try:
                 await asyncio.wait({pulling, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if not pulling.done():
                     return
-                delivery = pulling.result()
-                await self._settler.settle(delivery, partial(binding.handle, delivery))
+                await self._settler.settle_several(pulling.result(), binding)
             finally:
                 await cancel(pulling, stopping)
 

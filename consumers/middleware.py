@@ -2,25 +2,27 @@
 
 FastStream's own policies lose messages or hammer them, so its acknowledging is off (MANUAL) and
 this middleware, the outermost, settles every delivery. While a handler runs, heartbeats keep the
-message; when they stop (a crash) the server hands it out again after `ack_wait`.
+message; when they stop (a crash) the server hands it out again after `ack_wait`. Deliveries that
+are taken together are settled here as well, one by one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from faststream import BaseMiddleware, ContextRepo, StreamMessage
-from opentelemetry.trace import Span, StatusCode
+from opentelemetry.trace import INVALID_SPAN, Span, StatusCode
 from typing_extensions import override
 
+from consumers.binding import Bound
 from consumers.dead_letters.letter import dead_letter
 from consumers.outcomes import Done, Drop, Later, Outcome
-from consumers.surroundings import around, described
+from consumers.surroundings import around, described, thread
 from events.bus import Bus
 from events.delivery import Delivery
 from events.event import NewerEvent
@@ -117,24 +119,72 @@ class Settler:
             CancelledError: this process stops; the message has been handed back.
         """
         case = _Case(message, self._durables[message.durable])
+        with self._interruptible(), around(message, case.durable) as span:
+            started = clock.monotonic()
+            async with _pulse([message], case.durable):
+                verdict = await self._verdict(case, handle)
+                verdict = await self._prepared(case, verdict)
+            await _answer(case, verdict)
+            _report(case, verdict, span=span, seconds=clock.monotonic() - started)
+        if isinstance(verdict, Interrupted):
+            raise asyncio.CancelledError
+
+    async def settle_several(self, messages: Sequence[Delivery], bound: Bound) -> None:
+        """Settle what came at once: together what can be, the rest one by one.
+
+        Raises:
+            CancelledError: this process stops; what was not settled has been handed back.
+        """
+        if len(messages) == 1:
+            await self.settle(messages[0], partial(bound.handle, messages[0]))
+            return
+        waiting = list(messages)
+        async with _pulse(waiting, bound.durable):
+            try:
+                with self._interruptible():
+                    await self._settle_together(waiting, bound)
+                while waiting:
+                    message = waiting.pop(0)
+                    await self.settle(message, partial(bound.handle, message))
+            except asyncio.CancelledError:
+                await self.hand_back(waiting, bound.durable)
+                raise
+
+    async def hand_back(self, messages: Sequence[Delivery], durable: Durable) -> None:
+        """Let another replica have messages that were not begun."""
+        await asyncio.gather(*(self._hand_back(each, durable) for each in messages))
+
+    async def _settle_together(self, waiting: list[Delivery], bound: Bound) -> None:
+        """Take off the list what could be handled at once; order the rest."""
+        if bound.together is None:
+            return
+        started = clock.monotonic()
+        taken = await bound.together(waiting)
+        seconds = (clock.monotonic() - started) / max(1, len(taken.outcomes))
+        waiting[:] = [*(message for message, _ in taken.outcomes), *taken.alone]
+        for message, outcome in taken.outcomes:
+            case = _Case(message, bound.durable)
+            with thread(message, bound.durable):
+                await _answer(case, outcome)
+                _report(case, outcome, span=INVALID_SPAN, seconds=seconds)
+            waiting.pop(0)
+
+    async def _hand_back(self, message: Delivery, durable: Durable) -> None:
+        case = _Case(message, durable)
+        with thread(message, durable):
+            verdict = await self._prepared(case, Interrupted())
+            await _answer(case, verdict)
+            _report(case, verdict, span=INVALID_SPAN, seconds=0)
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine runs in one
         self._running.add(task)
         try:
-            with around(message, case.durable) as span:
-                started = clock.monotonic()
-                pulse = _Pulse(case)
-                try:
-                    verdict = await self._verdict(case, handle)
-                    verdict = await self._prepared(case, verdict)
-                finally:
-                    await pulse.stop()
-                await _answer(case, verdict)
-                _report(case, verdict, span=span, seconds=clock.monotonic() - started)
+            yield
         finally:
             self._running.discard(task)
-        if isinstance(verdict, Interrupted):
-            raise asyncio.CancelledError
 
     async def _verdict(self, case: _Case, handle: Callable[[], Awaitable[Outcome]]) -> Verdict:
         durable, message = case.durable, case.message
@@ -210,17 +260,29 @@ async def _tried(case: _Case, handle: Callable[[], Awaitable[Outcome]]) -> Verdi
     return judge(error, attempt=case.attempt, durable=durable)
 
 
+@contextlib.asynccontextmanager
+async def _pulse(messages: Sequence[Delivery], durable: Durable) -> AsyncIterator[None]:
+    beating = _Pulse(messages, durable)
+    try:
+        yield
+    finally:
+        await beating.stop()
+
+
 class _Pulse:
-    """Keeps a message from being handed out again: told to the server at a third of `ack_wait`.
+    """Keeps messages from being handed out again: told to the server at a third of `ack_wait`.
 
     A timer costs next to nothing while the handler is quick; a task for each message would not. A
-    handler that never ends loses the message.
+    handler that never ends loses the message. The list may get shorter meanwhile.
     """
 
-    def __init__(self, case: _Case) -> None:
-        self._case = case
-        self._interval = case.durable.ack_wait / _BEATS_IN_ACK_WAIT
-        self._end = clock.monotonic() + case.durable.deadline + case.durable.ack_wait
+    def __init__(self, messages: Sequence[Delivery], durable: Durable) -> None:
+        self._messages = messages
+        self._name = f"beat-{durable.name}"
+        self._interval = durable.ack_wait / _BEATS_IN_ACK_WAIT
+        # The last of several has waited for all others.
+        longest = durable.deadline * len(messages)
+        self._end = clock.monotonic() + longest + durable.ack_wait
         self._telling: asyncio.Task[Any] | None = None
         self._timer = clock.later(self._interval, self._beat)
 
@@ -233,12 +295,13 @@ class _Pulse:
         if clock.monotonic() >= self._end:
             return
         if self._telling is None or self._telling.done():
-            self._telling = spawn(self._tell(), f"beat-{self._case.durable.name}")
+            self._telling = spawn(self._tell(), self._name)
         self._timer = clock.later(self._interval, self._beat)
 
     async def _tell(self) -> None:
         with contextlib.suppress(BrokerUnavailable):  # the next beat, or `ack_wait`, decides
-            await self._case.message.in_progress()
+            for message in [*self._messages]:
+                await message.in_progress()
 
 
 async def _answer(case: _Case, verdict: Verdict) -> None:

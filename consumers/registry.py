@@ -21,6 +21,7 @@ from consumers.routing import caching
 from consumers.routing import handler as routing
 from consumers.routing.rebuild import RoutingRebuilder
 from consumers.scheduling import handler as scheduling
+from consumers.together import OneTransaction
 from consumers.wiring import Wiring
 from events import builds, streams
 from events import dead_letters as dead_letter_facts
@@ -70,6 +71,7 @@ def bindings(wiring: Wiring, groups: Sequence[str] = GROUPS) -> list[Bound]:
                 wiring,
                 streams.REDRIVES,
                 {dead_letter_facts.DeadLetterRedriven: dead_letters.Redriver(wiring.bus)},
+                together=False,
             ),
         ),
         "deployments": _deployments(wiring),
@@ -178,14 +180,18 @@ _ROUTING: tuple[type[Event], ...] = (
 
 
 def _facts(
-    wiring: Wiring, durable: Durable, handlers: dict[type[Event], FactHandler[Any]]
+    wiring: Wiring,
+    durable: Durable,
+    handlers: dict[type[Event], FactHandler[Any]],
+    *,
+    together: bool = True,
 ) -> Binding:
+    """Bind handlers of facts; `together` unless one has an effect outside of the database."""
+    consumer = durable.name + wiring.inbox_suffix
     return Binding(
         durable,
-        {
-            event: once(wiring.work, durable.name + wiring.inbox_suffix, handler)
-            for event, handler in handlers.items()
-        },
+        {event: once(wiring.work, consumer, handler) for event, handler in handlers.items()},
+        together=OneTransaction(wiring.work, durable, consumer, handlers) if together else None,
     )
 
 

@@ -1,7 +1,8 @@
 """Binds durables to handlers: FastStream pulls, `consumers.middleware` settles.
 
 Each unit of concurrency is a subscriber of its own that asks for one message at a time.
-FastStream's `max_workers` would fetch more than it runs, and jobs would run twice.
+FastStream's `max_workers` would fetch more than it runs, and jobs would run twice. Where messages
+are taken together, `consumers.pulling` pulls.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing_extensions import override
 from consumers.binding import Bound
 from consumers.deferrals import Deferrals
 from consumers.middleware import Settle, Settler
+from consumers.pulling import Puller
 from events import drift, nats_url
 from events.guard import Guard
 from events.nats_bus import NatsBus, disconnect
@@ -62,6 +64,7 @@ class ConsumerRuntime:
         self._guard = Guard(self._bus, durables=durables, replicas=replicas)
         self._broker: NatsBroker | None = None
         self._client: Client | None = None
+        self._pullers: list[Puller] = []
 
     async def start(self) -> None:
         """Make the topology, connect and pull.
@@ -81,6 +84,12 @@ class ConsumerRuntime:
                 await self._broker.start()
         except (TimeoutError, OSError, nats.errors.Error) as error:
             raise BrokerUnavailable("NATS does not let the consumers subscribe") from error
+        for binding in self._bindings:
+            if binding.together is not None:
+                for _ in range(binding.concurrency):
+                    self._pullers.append(Puller(self._client, binding, self._settler))
+        for puller in self._pullers:
+            puller.start()
 
     async def ready(self) -> str | None:
         if self._client is None:
@@ -94,8 +103,9 @@ class ConsumerRuntime:
         await self._guard.stop()
         broker, self._broker = self._broker, None
         client, self._client = self._client, None
+        pullers, self._pullers = self._pullers, []
         if broker is not None:
-            stopping = spawn(broker.stop(), "stop-consumers")
+            stopping = spawn(_stop(broker, pullers), "stop-consumers")
             await asyncio.wait({stopping}, timeout=self._graceful_seconds)
             self._settler.interrupt()
             await asyncio.wait({stopping}, timeout=_SETTLE_SECONDS)
@@ -124,9 +134,17 @@ class ConsumerRuntime:
             serializer=None,
         )
         for binding in self._bindings:
-            for _ in range(binding.concurrency):
-                _subscribe(broker, binding)
+            if binding.together is None:
+                for _ in range(binding.concurrency):
+                    _subscribe(broker, binding)
         return broker
+
+
+async def _stop(broker: NatsBroker, pullers: Sequence[Puller]) -> None:
+    """Ask for nothing more, and wait until what was begun has come to its end."""
+    subscribers = broker.subscribers
+    await asyncio.gather(*(each.stop() for each in pullers), *(each.stop() for each in subscribers))
+    await broker.stop()  # closes the connection, through which all of them answer
 
 
 class _Broker(NatsBroker):

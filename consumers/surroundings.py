@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import structlog
@@ -17,7 +17,16 @@ from zeitwork.errors import ZeitworkError
 @contextmanager
 def around(message: Delivery, durable: Durable) -> Iterator[Span]:
     """The thread of causes that the message belongs to, for logs, events and traces."""
-    sequence = message.sequence
+    with (
+        thread(message, durable) as headers,
+        tracing.continued(headers, f"process {durable.name}", sequence=message.sequence) as span,
+    ):
+        yield span
+
+
+@contextmanager
+def thread(message: Delivery, durable: Durable) -> Iterator[Mapping[str, str]]:
+    """The same without a span: for words about what is over. Yields the headers in lower case."""
     headers = {name.lower(): value for name, value in message.headers.items()}
     with (
         context.bind(
@@ -28,11 +37,10 @@ def around(message: Delivery, durable: Durable) -> Iterator[Span]:
             project_id=headers.get("ce-project"),
         ),
         structlog.contextvars.bound_contextvars(
-            event_type=headers.get("ce-type"), sequence=sequence
+            event_type=headers.get("ce-type"), sequence=message.sequence
         ),
-        tracing.continued(headers, f"process {durable.name}", sequence=sequence) as span,
     ):
-        yield span
+        yield headers
 
 
 def described(error: Exception) -> tuple[str, str]:

@@ -45,6 +45,11 @@ class Direct:
         """Whether no transaction is open; a statement would then commit by itself."""
         return self._driver.pgconn.transaction_status == TransactionStatus.IDLE
 
+    @property
+    def sound(self) -> bool:
+        """Whether a transaction is open and none of its statements has failed."""
+        return self._driver.pgconn.transaction_status == TransactionStatus.INTRANS
+
     async def script(self, statements: str) -> Answer:
         """Run several statements in one round trip; what the first of them answers."""
         with _translated(self._driver):

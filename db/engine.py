@@ -102,7 +102,11 @@ class Database:
 
 
 def beginning(
-    tenant: str, *, access: Literal["READ ONLY", "READ WRITE"], first: str | None = None
+    tenant: str,
+    *,
+    access: Literal["READ ONLY", "READ WRITE"],
+    first: str | None = None,
+    lock_seconds: float | None = None,
 ) -> str:
     """The statements that open a transaction and say whose rows it may see, in one message.
 
@@ -110,6 +114,7 @@ def beginning(
         tenant: an organisation's id, or all.
         first: a statement without parameters that is to travel with them; what it answers is the
             answer of the whole.
+        lock_seconds: how long each statement behind it waits for a lock, if less than usual.
 
     Raises:
         InvalidInput: `tenant` is no organisation's id.
@@ -117,6 +122,8 @@ def beginning(
     # Either text is safe inside quotes; several statements in one message take no parameters.
     visible = tenant if tenant == ALL_TENANTS else str(ids.to_uuid(ids.Prefix.ORGANISATION, tenant))
     opening = f"BEGIN {access}; SELECT set_config('zeitwork.organisation', '{visible}', true)"
+    if lock_seconds is not None:
+        opening += f", set_config('lock_timeout', '{lock_seconds * 1000:.0f}', true)"
     # A BEGIN takes what stands before it in its message into its transaction (PostgreSQL,
     # "Multiple Statements in a Simple Query").
     return opening if first is None else f"{first}; {opening}"

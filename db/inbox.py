@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, text
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models.outbox import Inbox
@@ -14,30 +15,23 @@ from zeitwork import ids
 # A durable; for a replay, with its operation.
 _CONSUMER = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+)?")
 # Text, not the table's insert(): every event passes here, and building that costs more than this.
-_TAKE = "INSERT INTO inbox (consumer, event_id) VALUES {} ON CONFLICT DO NOTHING RETURNING true"
-_TAKE_NOW = text(_TAKE.format("(:consumer, :event)"))
+_TAKE = "INSERT INTO inbox (consumer, event_id) VALUES {} ON CONFLICT DO NOTHING RETURNING event_id"
 
 
-async def first_time(session: AsyncSession, consumer: str, event_id: str) -> bool:
-    """Note that `consumer` takes the event; False when it already has.
+def taking(consumer: str, event_ids: Sequence[str]) -> str:
+    """The statement that notes events as taken; it answers those that `consumer` had not taken.
 
-    The note becomes true with the handler's own effects: it is part of their transaction.
-    """
-    event = ids.to_uuid(ids.Prefix.EVENT, event_id)
-    taken = await session.execute(_TAKE_NOW, {"consumer": consumer, "event": event})
-    return taken.scalar_one_or_none() is not None
-
-
-def taking(consumer: str, event_id: str) -> str:
-    """The statement of `first_time` on its own; it answers a row when it is the first time.
+    The notes become true with the effects of the handlers: they are part of their transaction.
 
     Raises:
-        InvalidInput: `event_id` is not an event's.
+        InvalidInput: one of `event_ids` is not an event's.
         ValueError: `consumer` is no durable's name.
     """
     if not _CONSUMER.fullmatch(consumer):
         raise ValueError(f"{consumer!r} is no durable's name")
-    return _TAKE.format(f"('{consumer}', '{ids.to_uuid(ids.Prefix.EVENT, event_id)}')")
+    # In one order for everybody: two that take the same events cannot wait for each other.
+    events = sorted({str(ids.to_uuid(ids.Prefix.EVENT, event_id)) for event_id in event_ids})
+    return _TAKE.format(", ".join(f"('{consumer}', '{event}')" for event in events))
 
 
 async def forget(session: AsyncSession, consumer: str, event_id: str) -> None:

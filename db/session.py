@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from events import subjects
 from events.bus import Message, addressed
 from events.envelope import Envelope, wrap
 from events.event import Event
-from zeitwork import logs
+from zeitwork import ids, logs
 from zeitwork.errors import Conflict, DatabaseUnavailable, ZeitworkError
 
 _log = logs.get(__name__)
@@ -33,22 +33,23 @@ class Stale(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """An event that a consumer takes with the transaction; see `inbox.first_time`."""
+    """Events that a consumer takes with the transaction; see `inbox.taking`."""
 
     consumer: str
-    event_id: str
+    event_ids: Sequence[str]
 
 
 class Transaction:
     """A unit of work: its statements, and the events that its commit makes known.
 
     Attributes:
-        first_time: False when it was to take an event that the consumer has taken before.
+        first_time: False when the consumer has taken before all that was to be taken.
     """
 
     def __init__(self, opened: Opened, source: str) -> None:
         self.direct = opened.direct
         self.first_time = opened.answer is None or bool(opened.answer)
+        self._new = {event for (event,) in opened.answer or ()}
         self.emitted: list[tuple[Envelope, Message]] = []
         self.streams: set[str] = set()
         self.discarded = False
@@ -64,6 +65,16 @@ class Transaction:
         if self._session is None:
             self._session = AsyncSession(self._connection, expire_on_commit=False)
         return self._session
+
+    def claims(self, event_id: str) -> bool:
+        """Whether an event of the take is to be handled: it is new, and nobody asked before.
+
+        The same event may have been delivered twice at once.
+        """
+        event = ids.to_uuid(ids.Prefix.EVENT, event_id)
+        claimed = event in self._new
+        self._new.discard(event)
+        return claimed
 
     def emit(
         self,
@@ -102,17 +113,26 @@ class Transaction:
         """Call once the transaction has committed; for counters, which know no rollback."""
         self._afterwards.append(call)
 
+    async def part(self) -> None:
+        """End a part of the work that knows nothing of the parts behind it.
+
+        What it changed is written, and what it loaded is forgotten: the next part has to see the
+        rows as they are, and not objects that somebody else's commit has made old.
+        """
+        if self._session is not None:
+            await self._session.flush()
+            self._session.expunge_all()
+
     async def commit(self) -> None:
         """The work of `UnitOfWork`."""
         if self._session is not None:
             # Aggregates first: their row locks put the ids of one aggregate's events into the
             # order of their commits.
             await self._session.flush()
-        if self.emitted:
-            if self.direct.idle:
-                # Events without their rows would be committed here, each by itself.
-                raise RuntimeError("an error of the database was swallowed; nothing is kept")
-            await outbox.append(self.direct, self.emitted)
+        if not self.direct.sound:
+            # PostgreSQL would answer the COMMIT with a rollback, and the caller would not know.
+            raise RuntimeError("an error of the database was swallowed; nothing is kept")
+        await outbox.append(self.direct, self.emitted)
         if self._session is not None:
             await self._session.commit()  # of a session that was asked nothing, this is nothing
         await self.direct.commit()
@@ -142,12 +162,14 @@ class UnitOfWork:
         tenant: str = ALL_TENANTS,
         connection: AsyncConnection | None = None,
         take: Take | None = None,
+        lock_seconds: float | None = None,
     ) -> AsyncIterator[Transaction]:
         """Commit at the end of the block; roll back on an error or `discard`.
 
         Args:
             connection: to run on, for one that holds a lock; any of the pool by default.
-            take: an event to note in the inbox; `Transaction.first_time` tells how it went.
+            take: events to note in the inbox; `Transaction.claims` tells which were new.
+            lock_seconds: how long a statement waits for a lock, if less than usual.
 
         Raises:
             DatabaseUnavailable: the outcome is unknown if it happens at the commit. Also when the
@@ -155,8 +177,8 @@ class UnitOfWork:
             Stale: a row was changed by somebody else meanwhile.
             Conflict: a uniqueness rule of the tables was broken.
         """
-        first = None if take is None else inbox.taking(take.consumer, take.event_id)
-        opening = beginning(tenant, access="READ WRITE", first=first)
+        first = None if take is None else inbox.taking(take.consumer, take.event_ids)
+        opening = beginning(tenant, access="READ WRITE", first=first, lock_seconds=lock_seconds)
         begun = _begun(connection, opening) if connection else opened(self.database.engine, opening)
         with translated(), _rules():
             async with begun as lent:

@@ -80,6 +80,14 @@ class MemoryDurable:
         finally:
             self._pulls -= 1
 
+    async def pull_several(self, most: int) -> list[MemoryDelivery]:
+        """What is due, as soon as there is something; it does not wait for more."""
+        found = [await self.pull()]
+        while len(found) < most and (given := self._due() or self._fresh()) is not None:
+            self._delivered += 1
+            found.append(MemoryDelivery(self, given.entry, given.deliveries))
+        return found
+
     def close(self, sequence: int) -> None:
         """Forget a message for good; a work queue forgets it too."""
         if self._pending.pop(sequence, None) is not None:

@@ -77,6 +77,12 @@ HANDLED = Histogram(
     ["durable", "outcome"],
     registry=REGISTRY,
 )
+SHARED = Counter(
+    "zeitwork_shared_transactions_total",
+    "Transactions in which several messages were handled, by how they ended (kept, undone)",
+    ["durable", "outcome"],
+    registry=REGISTRY,
+)
 DEAD_LETTERS_OPEN = Gauge(
     "zeitwork_dead_letters_open",
     "Dead letters that wait for a decision; one process at a time measures",

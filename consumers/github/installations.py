@@ -72,7 +72,7 @@ class Keeper:
         sight = await self._look(event.installation_id)
         if isinstance(sight, Later):
             return sight
-        async with self._work.transaction(take=Take(self._consumer, envelope.id)) as tx:
+        async with self._work.transaction(take=Take(self._consumer, [envelope.id])) as tx:
             delivery = await _delivery(tx, event.delivery_id)
             if not isinstance(delivery, WebhookDelivery):
                 return delivery
@@ -94,7 +94,7 @@ class Keeper:
         sight = await self._look(event.installation_id)
         if isinstance(sight, Later):
             return sight
-        async with self._work.transaction(take=Take(self._consumer, envelope.id)) as tx:
+        async with self._work.transaction(take=Take(self._consumer, [envelope.id])) as tx:
             delivery = await _delivery(tx, event.delivery_id)
             if not isinstance(delivery, WebhookDelivery):
                 return delivery

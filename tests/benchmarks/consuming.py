@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from typing_extensions import override
 
+from consumers.together import MOST
 from events.nats_bus import NatsBus
 from events.streams import EVENTS, Durable
 from events.topology import provision
@@ -22,7 +23,7 @@ _DRAIN_SECONDS = 300.0
 _POLL_SECONDS = 0.1
 _REPLICAS = (1, 2, 3)
 _PEERS = ((4, 1), (1, 10), (1, 50), (1, 200))  # FastStream's pullers and batch sizes
-_OURS = (4, 16)  # pullers; four is the default
+_OURS = ((4, MOST), (4, 1), (16, 1))  # pullers and messages of a transaction; as shipped first
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,10 @@ async def measure(stage: Stage, *, events: int) -> None:
             label = f"FastStream, ACK, {pullers} of PullSub(batch_size={batch})"
             figures.line(label, str(peers[batch]), peers[batch].note)
         best = max(peers, key=lambda batch: peers[batch].rate)
-        for pullers in _OURS:
-            ours = await backlog.drain("ours", pullers=pullers)
-            figures.line(f"Settle + inbox, {pullers} pullers", str(ours), ours.note)
+        for pullers, together in _OURS:
+            ours = await backlog.drain("ours", pullers=pullers, batch=together)
+            label = f"Settle + inbox, {pullers} pullers, {together} in a transaction"
+            figures.line(label, str(ours), ours.note)
             figures.ratio("ratio to FastStream, batch 1", ours.rate, peers[1].rate, "≥ 50 %")
             label = f"ratio to FastStream, its best batch ({best})"
             figures.ratio(label, ours.rate, peers[best].rate, "≥ 50 %")
@@ -129,13 +131,15 @@ async def measure(stage: Stage, *, events: int) -> None:
 
 async def by_replicas(stage: Stage, *, events: int) -> None:
     """Print how long one, two and three replicas take for the same backlog."""
-    figures.heading(f"5. A backlog of {events} events by replica count (4 pullers each)")
+    figures.heading(
+        f"5. A backlog of {events} events by replica count (4 pullers each, {MOST} together)"
+    )
     async with facts.connected(stage.nats_url) as bus:
         backlog = Backlog(stage, bus)
         await backlog.fill(events)
         alone: Drained | None = None
         for replicas in _REPLICAS:
-            drained = await backlog.drain("ours", replicas=replicas)
+            drained = await backlog.drain("ours", replicas=replicas, batch=MOST)
             alone = alone or drained
             figures.line(f"replicas: {replicas}", str(drained), drained.note)
             figures.ratio("ratio to one replica", drained.rate, alone.rate, "none set")

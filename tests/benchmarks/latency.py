@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from consumers.together import MOST
 from events.streams import Durable
 from events.topology import provision
 from tests.benchmarks import facts, figures
@@ -47,7 +48,8 @@ async def _times(stage: Stage, kind: str, *, seconds: float) -> tuple[list[float
         "database": stage.database_url,
         "project": project,
     }
-    async with script("replica", durable=durable.name, **shared) as replica:
+    batch = MOST if kind == "ours" else 1
+    async with script("replica", durable=durable.name, batch=batch, **shared) as replica:
         await replica.says(within=_READY_SECONDS)
         async with script("speaker", rate=_RATE, seconds=seconds, **shared) as speaker:
             said = await speaker.says(within=seconds + _READY_SECONDS)

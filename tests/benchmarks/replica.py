@@ -23,6 +23,7 @@ from consumers.binding import Binding
 from consumers.handling import once
 from consumers.outcomes import Done, Outcome
 from consumers.runtime import ConsumerRuntime
+from consumers.together import OneTransaction
 from db.engine import Database
 from db.session import Transaction, UnitOfWork
 from events import drift, nats_url
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--durable", required=True)
     parser.add_argument("--project", required=True)
     parser.add_argument("--pullers", type=int, default=4)
-    parser.add_argument("--batch", type=int, default=1, help="of FastStream's pulls")
+    parser.add_argument("--batch", type=int, default=1, help="messages of one pull")
     options = parser.parse_args()
     logs.configure(service="bench", level="warning")
     asyncio.run(_run(options))
@@ -77,9 +78,17 @@ async def _run(options: argparse.Namespace) -> None:
 @asynccontextmanager
 async def _ours(options: argparse.Namespace, tally: Tally) -> AsyncIterator[None]:
     database = Database(SecretStr(options.database), application="bench", pool_size=_POOL)
-    handler = once(UnitOfWork(database), options.durable, tally.handle)
+    work = UnitOfWork(database)
     durable = facts.durable(options.durable, options.project)
-    binding = Binding(durable, {BuildStarted: handler}, concurrency=options.pullers)
+    together = OneTransaction(
+        work, durable, durable.name, {BuildStarted: tally.handle}, most=options.batch
+    )
+    binding = Binding(
+        durable,
+        {BuildStarted: once(work, durable.name, tally.handle)},
+        concurrency=options.pullers,
+        together=together if options.batch > 1 else None,
+    )
     runtime = ConsumerRuntime(options.nats, [binding])
     try:
         await database.start()

@@ -332,6 +332,7 @@ class _Looks:
     def __init__(self, binding: Binding) -> None:
         self.durable = binding.durable
         self.concurrency = binding.concurrency
+        self.together = binding.together
         self.counts: Counter[str] = Counter()
         self._binding = binding
 

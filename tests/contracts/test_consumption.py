@@ -20,6 +20,7 @@ from events.nats_delivery import NatsDelivery
 from events.topology import provision
 from tests.contracts.bus import scope
 from tests.contracts.consumption import ConsumptionContract, own_durable
+from tests.contracts.together import TogetherContract
 
 
 class MemoryDriver:
@@ -92,22 +93,48 @@ class NatsDriver:
             return [await anext(messages) for _ in range(count)]
 
 
+@pytest.fixture
+def in_memory() -> MemoryDriver:
+    return MemoryDriver()
+
+
+@pytest.fixture
+async def on_nats(nats_url: str) -> AsyncIterator[NatsDriver]:
+    driver = NatsDriver(nats_url)
+    await driver.bus.start()
+    await provision(driver.bus.jetstream, durables=[driver.durable])
+    yield driver
+    await driver.bus.jetstream.delete_consumer("ZW_EVENTS", driver.durable.name)
+    await driver.bus.stop()
+
+
 class TestMemoryConsumption(ConsumptionContract):
     """The in-memory runtime."""
 
     @pytest.fixture
-    def driver(self) -> MemoryDriver:
-        return MemoryDriver()
+    def driver(self, in_memory: MemoryDriver) -> MemoryDriver:
+        return in_memory
 
 
 class TestNatsConsumption(ConsumptionContract):
     """FastStream on a real server."""
 
     @pytest.fixture
-    async def driver(self, nats_url: str) -> AsyncIterator[NatsDriver]:
-        driver = NatsDriver(nats_url)
-        await driver.bus.start()
-        await provision(driver.bus.jetstream, durables=[driver.durable])
-        yield driver
-        await driver.bus.jetstream.delete_consumer("ZW_EVENTS", driver.durable.name)
-        await driver.bus.stop()
+    def driver(self, on_nats: NatsDriver) -> NatsDriver:
+        return on_nats
+
+
+class TestMemoryTogether(TogetherContract):
+    """The in-memory runtime, with a real database."""
+
+    @pytest.fixture
+    def driver(self, in_memory: MemoryDriver) -> MemoryDriver:
+        return in_memory
+
+
+class TestNatsTogether(TogetherContract):
+    """Our pullers on a real server, with a real database."""
+
+    @pytest.fixture
+    def driver(self, on_nats: NatsDriver) -> NatsDriver:
+        return on_nats

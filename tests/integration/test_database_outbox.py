@@ -246,11 +246,10 @@ async def test_of_concurrent_deliveries_one_takes_effect(work: UnitOfWork) -> No
     event_id = ids.new(ids.Prefix.EVENT)
 
     async def handle(consumer: str) -> bool:
-        async with work.transaction() as tx:
-            first = await inbox.first_time(tx.session, consumer, event_id)
-            if first:
+        async with work.transaction(take=Take(consumer, [event_id])) as tx:
+            if tx.first_time:
                 emit(tx)
-            return first
+            return tx.first_time
 
     answers = await asyncio.gather(*(handle(f"c{number % 2}") for number in range(10)))
     assert sum(answers) == 2  # once for each consumer
@@ -261,7 +260,7 @@ async def test_of_concurrent_deliveries_one_takes_effect(work: UnitOfWork) -> No
 async def test_an_event_taken_with_the_begin_stays_taken_only_if_the_transaction_commits(
     work: UnitOfWork, ending: str
 ) -> None:
-    take = Take("c", ids.new(ids.Prefix.EVENT))
+    take = Take("c", [ids.new(ids.Prefix.EVENT)])
 
     async def handle() -> bool:
         async with work.transaction(take=take) as tx:
@@ -279,7 +278,7 @@ async def test_an_event_taken_with_the_begin_stays_taken_only_if_the_transaction
 
 
 async def test_of_concurrent_takers_one_is_the_first(work: UnitOfWork) -> None:
-    take = Take("c", ids.new(ids.Prefix.EVENT))
+    take = Take("c", [ids.new(ids.Prefix.EVENT)])
 
     async def handle() -> bool:
         async with work.transaction(take=take) as tx:
@@ -293,7 +292,7 @@ async def test_a_consumer_that_is_no_durables_name_takes_nothing(
     work: UnitOfWork, consumer: str
 ) -> None:
     with pytest.raises(ValueError, match="no durable's name"):
-        async with work.transaction(take=Take(consumer, ids.new(ids.Prefix.EVENT))):
+        async with work.transaction(take=Take(consumer, [ids.new(ids.Prefix.EVENT)])):
             raise AssertionError("let in")
 
 
@@ -307,20 +306,20 @@ async def _outcome(handling: Coroutine[Any, Any, bool]) -> bool | str:
 async def test_a_delivery_that_failed_leaves_the_event_to_the_one_that_waited(
     work: UnitOfWork,
 ) -> None:
-    event_id = ids.new(ids.Prefix.EVENT)
+    take = Take("c", [ids.new(ids.Prefix.EVENT)])
     noted = asyncio.Event()
 
     async def failing() -> None:
-        async with work.transaction() as tx:
-            assert await inbox.first_time(tx.session, "c", event_id)
+        async with work.transaction(take=take) as tx:
+            assert tx.first_time
             noted.set()
             await _somebody_waits(work.database)
             raise Boom
 
     async def waiting() -> bool:
         await noted.wait()
-        async with work.transaction() as tx:
-            return await inbox.first_time(tx.session, "c", event_id)
+        async with work.transaction(take=take) as tx:
+            return tx.first_time
 
     failed, second = await asyncio.gather(failing(), waiting(), return_exceptions=True)
     assert isinstance(failed, Boom)
@@ -331,9 +330,8 @@ async def test_the_inbox_forgets_only_what_is_old_enough(
     work: UnitOfWork, migrated_url: str
 ) -> None:
     old, new = ids.new(ids.Prefix.EVENT), ids.new(ids.Prefix.EVENT)
-    async with work.transaction() as tx:
-        for event_id in (old, new):
-            await inbox.first_time(tx.session, "c", event_id)
+    async with work.transaction(take=Take("c", [old, new])):
+        pass
     uuid = ids.to_uuid(ids.Prefix.EVENT, old)
     execute(
         migrated_url,
@@ -342,9 +340,8 @@ async def test_the_inbox_forgets_only_what_is_old_enough(
     async with work.transaction() as tx:
         row = (await tx.session.execute(select(Inbox).where(Inbox.event_id == new))).scalar_one()
         await inbox.purge(tx.session, row.processed_at)
-    async with work.transaction() as tx:
-        assert await inbox.first_time(tx.session, "c", old)
-        assert not await inbox.first_time(tx.session, "c", new)
+    async with work.transaction(take=Take("c", [old, new])) as tx:
+        assert (tx.claims(old), tx.claims(new)) == (True, False)
 
 
 async def _somebody_waits(database: Database) -> None:

@@ -19,9 +19,8 @@ from consumers.dead_letters.handler import Redriver, Registrar, Undertaker
 from consumers.handling import once
 from consumers.outcomes import Done, Outcome
 from consumers.runtime import ConsumerRuntime
-from db import inbox
 from db.models import DeadLetter
-from db.session import Transaction, UnitOfWork
+from db.session import Take, Transaction, UnitOfWork
 from events import streams
 from events.builds import BuildRequested
 from events.bus import Message, Stored
@@ -206,13 +205,13 @@ async def test_a_redrive_takes_effect_though_the_inbox_has_the_event(world: Worl
     async with world.consuming(world.facts(FAILING, failing)):
         said = await world.say_ready()
         (letter,) = await world.letters()
-        async with world.work.transaction() as tx:
-            assert await inbox.first_time(tx.session, FAILING.name, said.id)
-            assert await inbox.first_time(tx.session, "another", said.id)
+        for consumer in (FAILING.name, "another"):
+            async with world.work.transaction(take=Take(consumer, [said.id])) as tx:
+                assert tx.first_time
         await world.redrive(letter)
         await eventually(lambda: failing.seen == ["ins"])
-    async with world.work.transaction() as tx:
-        assert not await inbox.first_time(tx.session, "another", said.id)
+    async with world.work.transaction(take=Take("another", [said.id])) as tx:
+        assert not tx.first_time
 
 
 async def test_poison_is_buried_and_the_rest_goes_on(world: World) -> None:

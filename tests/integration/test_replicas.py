@@ -28,6 +28,8 @@ JOBS = 1000
 class Replicas:
     """Processes that pull from one durable, and what they did."""
 
+    most = 1  # messages that are taken together
+
     def __init__(self, world: World, database_url: str) -> None:
         self.world = world
         self.durable = durable_of(f"t-{ids.token(6)}", world.project)
@@ -73,7 +75,7 @@ class Replicas:
         return (info.num_pending, info.num_ack_pending) == (0, 0)
 
     async def _start(self, name: str, hang: str | None) -> None:
-        extra = () if hang is None else ("--hang", hang)
+        extra = ["--most", str(self.most), *([] if hang is None else ["--hang", hang])]
         self._processes[name] = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.support.replica", name, self.durable.name,
             self.world.project, self.world.url, self._database_url, *extra,
@@ -109,6 +111,7 @@ def exactly_once(replicas: Replicas, messages: list[Message]) -> None:
 
 
 async def test_a_thousand_jobs_through_one_replica_four_and_one_again(replicas: Replicas) -> None:
+    replicas.most = 16
     await replicas.start("r1")
     messages = await replicas.world.publish(JOBS // 4)
     await eventually(lambda: len(replicas.effects()) >= 20)
@@ -125,11 +128,13 @@ async def test_a_thousand_jobs_through_one_replica_four_and_one_again(replicas: 
     exactly_once(replicas, messages)
 
 
+@pytest.mark.parametrize("most", [1, 16])
 @pytest.mark.parametrize("where", ["inside", "after"])
 async def test_a_replica_killed_at_the_worst_moment_loses_and_repeats_nothing(
-    replicas: Replicas, where: str
+    replicas: Replicas, where: str, most: int
 ) -> None:
     """Before its commit, when nothing has happened yet, and behind it, when all has but the ack."""
+    replicas.most = most
     await replicas.start("lives")
     await replicas.start("dies", hang=where)
     messages = await replicas.world.publish(100)

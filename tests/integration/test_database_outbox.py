@@ -287,6 +287,15 @@ async def test_of_concurrent_takers_one_is_the_first(work: UnitOfWork) -> None:
     assert sum(await asyncio.gather(*(handle() for _ in range(10)))) == 1
 
 
+async def test_of_several_events_each_new_one_is_claimed_once(work: UnitOfWork) -> None:
+    old, new, twice = (ids.new(ids.Prefix.EVENT) for _ in range(3))
+    async with work.transaction(take=Take("c", [old])):
+        pass
+    async with work.transaction(take=Take("c", [old, new, twice, twice])) as tx:
+        claims = [tx.claims(event_id) for event_id in (old, new, twice, twice)]
+    assert claims == [False, True, True, False]
+
+
 @pytest.mark.parametrize("consumer", ["", "a b", "c'); DROP TABLE inbox; --", "x" * 65])
 async def test_a_consumer_that_is_no_durables_name_takes_nothing(
     work: UnitOfWork, consumer: str

@@ -196,7 +196,11 @@ def legal_paths(history: History) -> list[str]:
     for fact in history.facts:
         first, target = _FIRST.get(fact.type), _NEXT.get(fact.type)
         id_ = fact.aggregate_id
-        if first is not None:
+        if fact.type in JOBS and id_ in now:
+            # Asked for again, since whoever took the request had died; there it does not go back.
+            if not MOVES[type(now[id_])][now[id_]]:
+                found.append(f"I3 {fact.type} of {id_} after its end as {now[id_]}")
+        elif first is not None:
             if id_ in now:
                 found.append(f"I3 {id_} began twice")
             now[id_] = first

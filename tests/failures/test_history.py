@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from events.states import DeploymentState, InstanceState
-from tests.failures.history import CHECKS, Fact, History, Push, complaints
+from tests.failures.history import CHECKS, Fact, History, Push, complaints, legal_paths
 
 PUSH = Fact("e1", "push.received", "whd")
 CREATED = Fact(
@@ -192,3 +192,22 @@ def test_a_hint_may_come_twice_and_has_no_version() -> None:
     hints = [Fact(f"h{n}", "node.desired_changed", "nod", causation_id="e5") for n in (1, 2)]
     facts = [*FACTS, joined, *hints]
     assert complaints(replace(GOOD, facts=facts, streamed=[one.event_id for one in facts])) == []
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        (("requested", "requested", "started"), []),
+        (("requested", "started", "requested"), []),
+        (
+            ("requested", "started", "failed", "requested"),
+            ["I3 build.requested of bld after its end as failed"],
+        ),
+    ],
+)
+def test_a_build_is_asked_for_again_until_its_end(events: tuple[str, ...], said: list[str]) -> None:
+    builds = [
+        Fact(f"b{number}", f"build.{word}", "bld", causation_id="e2")
+        for number, word in enumerate(events)
+    ]
+    assert legal_paths(replace(GOOD, facts=[*FACTS, *builds])) == said

@@ -69,14 +69,12 @@ class Script:
         self.runs = 0
         self.asked: BuildRequest | None = None
         self.cancelled = False
-        self.trusted: bool | None = None
         self._end: asyncio.Future[BuildResult] = asyncio.get_running_loop().create_future()
 
     async def build(self, request: BuildRequest, log: Callable[..., object]) -> BuildResult:
         self.runs += 1
         self.asked = request
         self.log = log
-        self.trusted = request.trusted
         for line in self.lines:
             log(line)
         try:
@@ -149,9 +147,13 @@ class Scene:
 
 @pytest.fixture
 async def scene(work: UnitOfWork) -> Scene:
+    return await scene_of(work)
+
+
+async def scene_of(work: UnitOfWork, *, trusted: bool = True) -> Scene:
     async with work.transaction() as tx:
         await blobs_note(tx.session, [RESULT.blob])
-    return Scene(work, await add_version(work, await add_site(work)))
+    return Scene(work, await add_version(work, await add_site(work), trusted=trusted))
 
 
 async def test_a_build_becomes_an_artifact_with_its_log(scene: Scene) -> None:
@@ -294,17 +296,6 @@ async def test_a_build_that_is_cancelled_before_its_builder_listens_ends_at_once
     assert script.cancelled
 
 
-@pytest.mark.parametrize("trusted", [True, False])
-async def test_the_pipeline_knows_whether_the_code_is_trusted(
-    work: UnitOfWork, *, trusted: bool
-) -> None:
-    scene = Scene(work, await add_version(work, await add_site(work), trusted=trusted))
-    script = Script()
-    script.finish()
-    assert await scene.handle(script) == Done()
-    assert script.trusted is trusted
-
-
 @pytest.mark.parametrize("error", [None, BuildFailed("no")])
 async def test_a_build_cancelled_at_its_end_stays_cancelled(
     scene: Scene, error: BuildFailed | None
@@ -392,7 +383,7 @@ async def test_a_real_commit_is_built(scene: Scene, tmp_path: Path) -> None:
 async def test_a_build_knows_whether_its_code_is_trusted(
     work: UnitOfWork, *, trusted: bool
 ) -> None:
-    scene = Scene(work, await add_version(work, await add_site(work), trusted=trusted))
+    scene = await scene_of(work, trusted=trusted)
     script = Script()
     script.finish()
     assert await scene.handle(script) == Done()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consumers.deployments.handler import Reason, advance, fail
 from db.models import Deployment
-from db.queries.builds import builds_cancel
+from db.queries.builds import build_held_until, builds_cancel
 from db.queries.deployments import (
     deploying_until,
     deployment_lock,
@@ -22,7 +22,7 @@ _BATCH = 50
 class DeploymentReconciler:
     """One round: take the step behind each release, end what is overdue.
 
-    What waits for a node, or for another release, goes on waiting.
+    What waits for a node, or for another release, goes on waiting; what a builder holds goes on.
     """
 
     def __init__(self, work: UnitOfWork) -> None:
@@ -55,6 +55,10 @@ class DeploymentReconciler:
                 return
             if deployment.waiting_reason is not None:
                 deployment.deadline_at = deploying_until()
+                return
+            held_until = await build_held_until(tx.session, deployment.id)
+            if held_until is not None and held_until > now:
+                deployment.deadline_at = held_until  # its builder keeps the deadline of the build
                 return
             _log.warning(
                 "deployment overdue", deployment_id=deployment.id, state=str(deployment.state)

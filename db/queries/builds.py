@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from db.models import Build, EventLog, Outbox
@@ -125,6 +125,14 @@ async def builds_cancel(tx: Transaction, deployment_id: str) -> None:
             organisation_id=build.organisation_id,
             project_id=build.project_id,
         )
+
+
+async def build_held_until(session: AsyncSession, deployment_id: str) -> datetime | None:
+    """Until when a builder holds the build of a deployment, if any does."""
+    query = select(func.max(Build.lease_until)).where(
+        Build.deployment_id == deployment_id, Build.state == BuildState.RUNNING
+    )
+    return (await session.execute(query)).scalar_one()
 
 
 async def build_renew(session: AsyncSession, build_id: str, *, token: str, until: datetime) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 
 import pytest
 
@@ -277,6 +278,25 @@ async def test_the_reconciler_ends_what_lasts_too_long(
     for instance in await every(work, Instance, deployment_id=stuck.deployment.id):
         assert instance.state is InstanceState.DRAINING
     assert await serves(work, site) == good.deployment.id
+
+
+async def test_a_build_that_its_builder_holds_may_last_as_long_as_the_builder_lets_it(
+    work: UnitOfWork, site: Site, conveyor: Conveyor
+) -> None:
+    version = await add_version(work, site)
+    said = BuildStarted(build_id=version.build.id, deployment_id=version.deployment.id)
+    await conveyor.deliver(envelope(said, subject=version.build.id))
+    await conveyor.settle()
+    with clock.using(MovableClock()) as time:
+        time.advance(3600)
+        async with work.transaction() as tx:
+            build = await tx.session.get_one(Build, version.build.id)
+            build.state, build.lease_until = BuildState.RUNNING, clock.now() + timedelta(seconds=40)
+        await DeploymentReconciler(work).round()
+        assert await state_of(work, version) is DeploymentState.BUILDING
+        time.advance(41)
+        await DeploymentReconciler(work).round()
+    assert await state_of(work, version) is DeploymentState.FAILED
 
 
 async def test_a_deployment_that_ended_cannot_be_overdue(

@@ -230,6 +230,7 @@ async def test_a_lock_is_free_after_its_block_also_after_an_error(
 END_OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
+    AND backend_type = 'client backend'
 """
 END_HOLDERS = """
     SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
-from consumers.builds import dockerignore, threads
+from consumers.builds import dockerignore, threads, tree
 from consumers.builds.dockerignore import Ignored
 from consumers.builds.failures import SourceTooLarge
 from consumers.builds.tree import MOST_PATH_BYTES
@@ -39,7 +39,7 @@ def write(app: Path, target: Path, stop: Event) -> int:
             threads.check(stop)
             if name in ignored and name not in sent:
                 continue
-            member = _member(name, entry)
+            member = tree.member(name, entry)
             count += member.isreg()
             size += member.size
             if size > _MOST_BYTES:
@@ -81,17 +81,3 @@ def _below(folder: Path | str, prefix: str) -> list[tuple[str, os.DirEntry[str]]
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: os.fsencode(entry.name), reverse=True)
     return [(f"{prefix}{entry.name}", entry) for entry in entries]
-
-
-def _member(name: str, entry: os.DirEntry[str]) -> tarfile.TarInfo:
-    facts = entry.stat(follow_symlinks=False)
-    member = tarfile.TarInfo(name)
-    if stat.S_ISDIR(facts.st_mode):
-        member.type, member.mode = tarfile.DIRTYPE, 0o755
-    elif stat.S_ISLNK(facts.st_mode):
-        member.type, member.mode = tarfile.SYMTYPE, 0o777
-        member.linkname = str(Path(entry.path).readlink())
-    else:
-        member.mode = 0o755 if facts.st_mode & stat.S_IXUSR else 0o644
-        member.size = facts.st_size
-    return member

@@ -115,7 +115,7 @@ def _pack(
             if entry.is_symlink():
                 judge_link(Path(entry.path), app)
             entries += 1
-            member = _member(name, entry)
+            member = tree.member(name, entry)
             if member.isreg():
                 files += 1
                 size += member.size
@@ -169,20 +169,6 @@ def _below(folder: Path | str, prefix: str) -> list[tuple[str, os.DirEntry[str]]
         entries = [entry for entry in found if entry.name not in _LEFT_OUT | _NOISE]
     entries.sort(key=lambda entry: os.fsencode(entry.name), reverse=True)
     return [(f"{prefix}{entry.name}", entry) for entry in entries]
-
-
-def _member(name: str, entry: os.DirEntry[str]) -> tarfile.TarInfo:
-    facts = entry.stat(follow_symlinks=False)
-    member = tarfile.TarInfo(name)
-    if stat.S_ISDIR(facts.st_mode):
-        member.type, member.mode = tarfile.DIRTYPE, 0o755
-    elif stat.S_ISLNK(facts.st_mode):
-        member.type, member.mode = tarfile.SYMTYPE, 0o777
-        member.linkname = str(Path(entry.path).readlink())
-    else:
-        member.mode = 0o755 if facts.st_mode & stat.S_IXUSR else 0o644
-        member.size = facts.st_size
-    return member
 
 
 def _refuse_leading_out(link: Path, app: Path) -> None:

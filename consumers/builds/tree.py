@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from threading import Event
@@ -87,3 +89,18 @@ def told(link: Path, app: Path) -> str:
         f"{shown(link.relative_to(app))} is a link to {shown(link.readlink())[:200]!r}, outside of "
         "the application's directory. Replace it by a copy."
     )
+
+
+def member(name: str, entry: os.DirEntry[str]) -> tarfile.TarInfo:
+    """An entry of an archive that is the same whoever packs it and when: no owner, no time."""
+    facts = entry.stat(follow_symlinks=False)
+    member = tarfile.TarInfo(name)
+    if stat.S_ISDIR(facts.st_mode):
+        member.type, member.mode = tarfile.DIRTYPE, 0o755
+    elif stat.S_ISLNK(facts.st_mode):
+        member.type, member.mode = tarfile.SYMTYPE, 0o777
+        member.linkname = str(Path(entry.path).readlink())
+    else:
+        member.mode = 0o755 if facts.st_mode & stat.S_IXUSR else 0o644
+        member.size = facts.st_size
+    return member
